@@ -1,0 +1,139 @@
+/*
+ * Communicators: the few operations that training needs, over interchangeable backends.
+ *
+ * A struct trm_comm is a group of ranks and a table of operations. Every operation starts, and is
+ * waited for through a request; a backend may finish it inside start. One thread of a process makes
+ * all calls. Operations on one communicator are started in the same order by all its ranks.
+ *
+ * In fixed order (see lanes.h) backends move bytes and add integers only: floats are added by our own
+ * code (ordered.h). The two `fastest_` operations hand float sums to the vendor instead.
+ *
+ * Failure: an operation whose peer died may never complete on its own; backends report what they
+ * notice as TRM_ERR_COMM, and after any error the communicator may only be destroyed or aborted.
+ * Buffers belong to the caller and must stay in place until the wait returns.
+ */
+#ifndef TRM_COLLECTIVES_COMM_H
+#define TRM_COLLECTIVES_COMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "base/type.h"
+
+struct trm_comm;
+
+enum trm_reduction { TRM_SUM_I64, TRM_MIN_I64, TRM_MAX_I64, TRM_MAX_F32, TRM_MAX_F64 };
+
+/* One message of an exchange: `bytes` at `data` to or from rank `peer` of the communicator. Messages
+ * between the same two ranks match in the order in which they are listed. */
+struct trm_message {
+    int peer;
+    void *data;
+    size_t bytes;
+};
+
+/* An operation under way. Created once for a communicator and reused: a steady step allocates
+ * nothing. Holds at most one operation at a time. */
+struct trm_request;
+
+struct trm_comm_backend {
+    const char *name; /* "self", "mpi", "nccl" */
+    void (*destroy)(struct trm_comm *comm);
+    enum trm_status (*request_create)(struct trm_comm *comm, int max_messages,
+                                      struct trm_request **out, struct trm_error *err);
+    void (*request_destroy)(struct trm_request *request);
+    enum trm_status (*wait)(struct trm_request *request, struct trm_error *err);
+    enum trm_status (*barrier)(struct trm_comm *comm, struct trm_request *r, struct trm_error *err);
+    enum trm_status (*broadcast)(struct trm_comm *comm, void *data, size_t bytes, int root,
+                                 struct trm_request *r, struct trm_error *err);
+    enum trm_status (*all_gather)(struct trm_comm *comm, const void *mine, void *all, size_t bytes,
+                                  struct trm_request *r, struct trm_error *err);
+    enum trm_status (*all_to_all)(struct trm_comm *comm, const void *send, void *receive,
+                                  size_t bytes, struct trm_request *r, struct trm_error *err);
+    enum trm_status (*exchange)(struct trm_comm *comm, const struct trm_message *sends,
+                                int send_count, const struct trm_message *receives,
+                                int receive_count, struct trm_request *r, struct trm_error *err);
+    enum trm_status (*all_reduce)(struct trm_comm *comm, void *data, size_t count,
+                                  enum trm_reduction op, struct trm_request *r,
+                                  struct trm_error *err);
+    enum trm_status (*fastest_all_reduce)(struct trm_comm *comm, void *data, size_t count,
+                                          enum trm_type type, struct trm_request *r,
+                                          struct trm_error *err);
+    enum trm_status (*fastest_reduce_scatter)(struct trm_comm *comm, const void *data, void *mine,
+                                              size_t count, enum trm_type type,
+                                              struct trm_request *r, struct trm_error *err);
+    /* Collective: the ranks of one color form a new communicator, ordered by key. */
+    enum trm_status (*split)(struct trm_comm *comm, int color, int key, struct trm_comm **out,
+                             struct trm_error *err);
+    /* Not collective: ends the whole job from one rank, when its peers can't be told otherwise. */
+    void (*abort)(struct trm_comm *comm, int exit_code);
+};
+
+struct trm_comm {
+    const struct trm_comm_backend *backend;
+    int rank, size;
+    void *state;                     /* the backend's */
+    struct trm_request *own_request; /* for the blocking forms below */
+};
+
+/* A communicator of one rank, without MPI. *out is returned owned. */
+enum trm_status trm_comm_self(struct trm_comm **out, struct trm_error *err);
+
+void trm_comm_destroy(struct trm_comm *comm);
+
+/* Not collective. `max_messages` bounds the sends plus receives of an exchange; 0 for none. */
+enum trm_status trm_request_create(struct trm_comm *comm, int max_messages,
+                                   struct trm_request **out, struct trm_error *err);
+void trm_request_destroy(struct trm_request *request);
+
+/* Completes the operation that was started on `request`; TRM_OK at once when there is none. */
+enum trm_status trm_request_wait(struct trm_request *request, struct trm_error *err);
+
+/* Collective over `comm`, as all below. Each starts an operation on `r`; with r = NULL it is started
+ * and waited for. A communicator of one rank completes at once. */
+enum trm_status trm_comm_barrier(struct trm_comm *comm, struct trm_request *r,
+                                 struct trm_error *err);
+
+/* `bytes` at `data` from `root` to all. */
+enum trm_status trm_comm_broadcast(struct trm_comm *comm, void *data, size_t bytes, int root,
+                                   struct trm_request *r, struct trm_error *err);
+
+/* `bytes` of each rank into all[size][bytes], by rank. `mine` may be its own place in `all`. */
+enum trm_status trm_comm_all_gather(struct trm_comm *comm, const void *mine, void *all,
+                                    size_t bytes, struct trm_request *r, struct trm_error *err);
+
+/* send[size][bytes], block i to rank i; receive[size][bytes], block i from rank i. No overlap. */
+enum trm_status trm_comm_all_to_all(struct trm_comm *comm, const void *send, void *receive,
+                                    size_t bytes, struct trm_request *r, struct trm_error *err);
+
+/* Any pattern of messages at once. Not every rank must take part, but both sides of each message
+ * list it. No message to oneself. The lists are borrowed until the call returns, the data until the
+ * wait. Messages of 2 GiB and more are allowed. */
+enum trm_status trm_comm_exchange(struct trm_comm *comm, const struct trm_message *sends,
+                                  int send_count, const struct trm_message *receives,
+                                  int receive_count, struct trm_request *r, struct trm_error *err);
+
+/* In place, over `count` elements; exact and so the same in any order. */
+enum trm_status trm_comm_all_reduce(struct trm_comm *comm, void *data, size_t count,
+                                    enum trm_reduction op, struct trm_request *r,
+                                    struct trm_error *err);
+
+/* Float sums by the vendor, in an order of its own: only under `reduction: fastest`. */
+enum trm_status trm_comm_fastest_all_reduce(struct trm_comm *comm, void *data, size_t count,
+                                            enum trm_type type, struct trm_request *r,
+                                            struct trm_error *err);
+/* data[size][count] summed over ranks; block i lands in `mine` of rank i. */
+enum trm_status trm_comm_fastest_reduce_scatter(struct trm_comm *comm, const void *data, void *mine,
+                                                size_t count, enum trm_type type,
+                                                struct trm_request *r, struct trm_error *err);
+
+/* Collective. *out is returned owned. */
+enum trm_status trm_comm_split(struct trm_comm *comm, int color, int key, struct trm_comm **out,
+                               struct trm_error *err);
+
+/* Not collective. Does not return on backends that can end the job. */
+void trm_comm_abort(struct trm_comm *comm, int exit_code);
+
+#endif

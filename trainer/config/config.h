@@ -1,0 +1,84 @@
+/*
+ * The configuration: one YAML file and command-line overrides, against the one table keys.def.
+ *
+ * Strict: unknown keys, wrong types, values out of range, duplicates and empty files are refused with
+ * file, line, the offending value and what would fit (TRM_ERR_CONFIG). A value given on the command
+ * line wins over the file's. Plain data once loaded; strings are owned by the struct.
+ */
+#ifndef TRM_TRAINER_CONFIG_CONFIG_H
+#define TRM_TRAINER_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/status.h"
+
+enum trm_key_class { TRM_CLASS_IDENTITY, TRM_CLASS_NUMERICS, TRM_CLASS_SCHEDULE, TRM_CLASS_LAYOUT };
+enum trm_architecture { TRM_ARCHITECTURE_GPT2 };
+enum trm_recompute { TRM_RECOMPUTE_NONE, TRM_RECOMPUTE_FULL };
+enum trm_reduction_kind { TRM_REDUCTION_FIXED_ORDER, TRM_REDUCTION_FASTEST };
+enum trm_device_kind { TRM_DEVICE_AUTO, TRM_DEVICE_CPU, TRM_DEVICE_CUDA };
+enum trm_decay_style { TRM_DECAY_CONSTANT, TRM_DECAY_LINEAR, TRM_DECAY_COSINE, TRM_DECAY_WSD };
+enum trm_raw_token_type { TRM_RAW_UINT16, TRM_RAW_UINT32 };
+
+struct trm_string_list {
+    int count;
+    char **items; /* owned */
+};
+
+struct trm_config {
+#define KEY_INT(section, name, ...) int64_t name;
+#define KEY_FLOAT(section, name, ...) double name;
+#define KEY_BOOL(section, name, ...) bool name;
+#define KEY_STRING(section, name, ...) char *name;
+#define KEY_ENUM(section, name, ...) int name;
+#define KEY_LIST(section, name, ...) struct trm_string_list name;
+#include "trainer/config/keys.def"
+#undef KEY_INT
+#undef KEY_FLOAT
+#undef KEY_BOOL
+#undef KEY_STRING
+#undef KEY_ENUM
+#undef KEY_LIST
+    /* Derived by trm_config_check. */
+    int64_t accumulation; /* micro-batches per lane and step */
+};
+
+/* All defaults. *out is returned owned. */
+enum trm_status trm_config_create(struct trm_config **out, struct trm_error *err);
+void trm_config_destroy(struct trm_config *config);
+
+/* Reads a YAML file over what is there. At most 1 MiB. */
+enum trm_status trm_config_load_file(struct trm_config *config, const char *path,
+                                     struct trm_error *err);
+
+/* YAML text (a checkpoint's, a test's); `name` is for messages. */
+enum trm_status trm_config_load_text(struct trm_config *config, const char *text, size_t bytes,
+                                     const char *name, struct trm_error *err);
+
+/* `--num-layers 12` or `--num-layers=12`, also the aliases --dp --tp --mbs --gbs; lists take several
+ * values up to the next flag. Everything in argv must be a known flag. */
+enum trm_status trm_config_load_arguments(struct trm_config *config, int argc, char **argv,
+                                          struct trm_error *err);
+
+/* What one key alone can't tell: divisibility, batch = micro x accumulation x lanes, sizes against
+ * `world_size` ranks (0: not known). Fills the derived fields and replaces zeros that mean "derive".
+ * One sentence that says what would fit. */
+enum trm_status trm_config_check(struct trm_config *config, int world_size, struct trm_error *err);
+
+/* The whole configuration as YAML that trm_config_load_text reads back equal, returned owned (free):
+ * doubles in the shortest form that reads back equal. NULL when out of memory. */
+char *trm_config_to_yaml(const struct trm_config *config);
+
+/* Called for each key whose value differs between two configurations. */
+typedef void (*trm_config_difference_fn)(void *context, const char *name, enum trm_key_class class_,
+                                         const char *before, const char *after);
+void trm_config_compare(const struct trm_config *before, const struct trm_config *after,
+                        trm_config_difference_fn report, void *context);
+
+/* Every key with type, default, unit and help, for --help. */
+void trm_config_print_help(FILE *out);
+
+#endif

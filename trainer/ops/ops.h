@@ -1,0 +1,190 @@
+/*
+ * The operations a model is written in. One table per device: reference/ (plain loops in double
+ * arithmetic, float32 and float64 tensors: the oracle), cpu/ (oneDNN and OpenMP, float32), cuda/.
+ *
+ * Contracts common to all:
+ * - ops return nothing; a failure sets the device's sticky error, checked once per micro-batch;
+ * - ops are asynchronous in principle: results may be read after trm_device_sync;
+ * - no op allocates: scratch comes from the workspace that was reserved at set-up;
+ * - an op's bits are a function of its operands' values and shapes alone: not of threads, not of
+ *   addresses. Float reductions run in a fixed order;
+ * - "accumulate" adds to what the output holds; otherwise the output is overwritten and never read;
+ * - outputs don't overlap inputs unless the op says "in place".
+ *
+ * Letters: N rows (batch x sequence), C hidden size, B batch, T sequence, H heads, G key/value heads,
+ * D head size, F output features, V vocabulary rows held by this rank.
+ */
+#ifndef TRM_TRAINER_OPS_OPS_H
+#define TRM_TRAINER_OPS_OPS_H
+
+#include <stdbool.h>
+
+#include "base/exact_sum.h"
+#include "base/status.h"
+#include "trainer/ops/tensor.h"
+
+struct trm_device;
+
+enum trm_activation { TRM_ACT_NONE, TRM_ACT_GELU /* tanh form, as GPT-2 */ };
+enum trm_norm { TRM_NORM_LAYER };
+
+struct trm_attention {
+    int batch, seq_length;       /* B, T: queries, rows of q are [B * T] */
+    int heads, kv_heads;         /* H, G: G divides H */
+    int head_size;               /* D */
+    int window;                  /* keys visible per query, 0: all before it */
+    int position_offset;         /* position of the first query among the keys (0 in training) */
+    float scale;                 /* of q.k before softmax, 1 / sqrt(D) */
+};
+
+struct trm_adamw {
+    float learning_rate, beta1, beta2, epsilon, weight_decay;
+    float bias_correction1, bias_correction2; /* 1 - beta^t */
+    float gradient_scale;                     /* 1 / tokens, times the clip factor */
+};
+
+/* The largest sizes a model will ask for, to plan the workspace. */
+struct trm_ops_limits {
+    enum trm_type type;
+    int64_t max_rows;     /* N of any matrix */
+    int64_t max_columns;  /* widest matrix: 4 C, V, ... */
+    int64_t vocabulary;   /* V, for the embedding's gradient; 0 without */
+    struct trm_attention attention; /* largest */
+};
+
+struct trm_ops {
+    const char *name;
+
+    /* Bytes of scratch that ops within these limits need. */
+    size_t (*workspace_bytes)(struct trm_device *dev, const struct trm_ops_limits *limits);
+
+    void (*zero)(struct trm_device *dev, struct trm_tensor t);
+    void (*copy)(struct trm_device *dev, struct trm_tensor to, struct trm_tensor from);
+
+    /* out = a + b, elementwise; in place allowed. */
+    void (*add)(struct trm_device *dev, struct trm_tensor out, struct trm_tensor a,
+                struct trm_tensor b);
+
+    /* c[M, N] (+)= a[M, K] b[K, N]; a and b may be transposed views (unit stride in one dimension). */
+    void (*matmul)(struct trm_device *dev, struct trm_tensor c, struct trm_tensor a,
+                   struct trm_tensor b, bool accumulate);
+
+    /* y[N, F] = act(x[N, C] w[F, C]^T + bias[F]). With an activation, `pre` [N, F] receives its
+     * argument (needed by backward). bias.data may be NULL; pre.data may be NULL without activation
+     * or when no backward follows. */
+    void (*linear_forward)(struct trm_device *dev, struct trm_tensor y, struct trm_tensor pre,
+                           struct trm_tensor x, struct trm_tensor w, struct trm_tensor bias,
+                           enum trm_activation activation);
+
+    /* dx[N, C] = dy[N, F] w[F, C]; dw[F, C] += dy^T x; dbias[F] += column sums of dy.
+     * dx.data or dbias.data may be NULL: not wanted. */
+    void (*linear_backward)(struct trm_device *dev, struct trm_tensor dx, struct trm_tensor dw,
+                            struct trm_tensor dbias, struct trm_tensor dy, struct trm_tensor x,
+                            struct trm_tensor w);
+
+    /* y = x + bias, row by row; in place allowed. For row-parallel layers, after the reduction. */
+    void (*bias_forward)(struct trm_device *dev, struct trm_tensor y, struct trm_tensor x,
+                         struct trm_tensor bias);
+    /* dbias[F] += column sums of dy[N, F]. */
+    void (*bias_backward)(struct trm_device *dev, struct trm_tensor dbias, struct trm_tensor dy);
+
+    /* y = act(pre); recomputes what linear_forward gave, bit for bit. */
+    void (*activation_forward)(struct trm_device *dev, struct trm_tensor y, struct trm_tensor pre,
+                               enum trm_activation activation);
+    /* dpre = dy * act'(pre); in place allowed (dpre = dy). */
+    void (*activation_backward)(struct trm_device *dev, struct trm_tensor dpre,
+                                struct trm_tensor dy, struct trm_tensor pre,
+                                enum trm_activation activation);
+
+    /* y[N, C] = norm(x) * weight + bias; mean[N], rstd[N] are kept for backward. */
+    void (*norm_forward)(struct trm_device *dev, struct trm_tensor y, struct trm_tensor mean,
+                         struct trm_tensor rstd, struct trm_tensor x, struct trm_tensor weight,
+                         struct trm_tensor bias, enum trm_norm kind, float epsilon);
+    /* dx[N, C] += gradient through the norm (dx holds the residual's gradient already);
+     * dweight[C] +=, dbias[C] +=. */
+    void (*norm_backward)(struct trm_device *dev, struct trm_tensor dx, struct trm_tensor dweight,
+                          struct trm_tensor dbias, struct trm_tensor dy, struct trm_tensor x,
+                          struct trm_tensor mean, struct trm_tensor rstd, struct trm_tensor weight,
+                          enum trm_norm kind);
+
+    /* Causal attention. q[B*T, H*D], k, v[B*K, G*D] and out[B*T, H*D] may be column ranges of wider
+     * matrices (row stride larger than the columns); keys per sequence K = T + position_offset.
+     * log_sum_exp[B*H, T] is kept for backward. */
+    void (*attention_forward)(struct trm_device *dev, struct trm_tensor out,
+                              struct trm_tensor log_sum_exp, struct trm_tensor q,
+                              struct trm_tensor k, struct trm_tensor v,
+                              const struct trm_attention *shape);
+    /* dq, dk, dv overwritten; `out` is forward's result. position_offset is 0. */
+    void (*attention_backward)(struct trm_device *dev, struct trm_tensor dq, struct trm_tensor dk,
+                               struct trm_tensor dv, struct trm_tensor dout, struct trm_tensor q,
+                               struct trm_tensor k, struct trm_tensor v, struct trm_tensor out,
+                               struct trm_tensor log_sum_exp, const struct trm_attention *shape);
+
+    /* x[N, C] = table[token - first_row] for tokens in [first_row, first_row + V), zero for others.
+     * tokens: int32 [N]. */
+    void (*embedding_forward)(struct trm_device *dev, struct trm_tensor x, struct trm_tensor tokens,
+                              struct trm_tensor table, int64_t first_row);
+    /* dtable[token - first_row] += dx rows, each table row in ascending order of N. */
+    void (*embedding_backward)(struct trm_device *dev, struct trm_tensor dtable,
+                               struct trm_tensor dx, struct trm_tensor tokens, int64_t first_row);
+
+    /* x[B*T, C] += table[position_offset + t], t = row modulo T. */
+    void (*position_forward)(struct trm_device *dev, struct trm_tensor x, struct trm_tensor table,
+                             int64_t seq_length, int64_t position_offset);
+    /* dtable[t] += sum over the batch of dx, in ascending order of batch. */
+    void (*position_backward)(struct trm_device *dev, struct trm_tensor dtable,
+                              struct trm_tensor dx, int64_t seq_length);
+
+    /* Cross-entropy over logits[N, V] that may be split by vocabulary columns over ranks. This rank
+     * holds vocabulary entries [first_row, first_row + V), of which the first `valid` are real and
+     * the rest padding.
+     * 1. maximum[N] = largest real logit here (-inf when there is none);
+     * 2. with `maximum` taken over ranks: sums[2, N]: row 0 the sum of exp(logit - maximum), row 1
+     *    target logit - maximum when the target is held here, else 0;
+     * 3. with `sums` added over ranks: loss[N] = log(sum) - target; logits are overwritten by their
+     *    gradient softmax - onehot (0 in padding). */
+    void (*cross_entropy_maximum)(struct trm_device *dev, struct trm_tensor maximum,
+                                  struct trm_tensor logits, int64_t valid);
+    void (*cross_entropy_sums)(struct trm_device *dev, struct trm_tensor sums,
+                               struct trm_tensor logits, struct trm_tensor maximum,
+                               struct trm_tensor targets, int64_t first_row, int64_t valid);
+    void (*cross_entropy_gradient)(struct trm_device *dev, struct trm_tensor loss,
+                                   struct trm_tensor logits, struct trm_tensor maximum,
+                                   struct trm_tensor sums, struct trm_tensor targets,
+                                   int64_t first_row, int64_t valid, bool want_gradient);
+
+    /* Adds the float64 sum of squares of each aligned block of TRM_NORM_BLOCK elements to `sum`. */
+    void (*sum_of_squares)(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_tensor t);
+    /* Adds every element to `sum`, exactly. */
+    void (*sum)(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_tensor t);
+
+    /* Decoupled weight decay (Loshchilov and Hutter 2019) over flat ranges: parameter, first and
+     * second moment updated in place from gradient * gradient_scale. */
+    void (*adamw)(struct trm_device *dev, struct trm_tensor parameter, struct trm_tensor exp_avg,
+                  struct trm_tensor exp_avg_sq, struct trm_tensor gradient,
+                  const struct trm_adamw *settings);
+};
+
+#define TRM_NORM_BLOCK 1024
+
+struct trm_device {
+    const struct trm_ops *ops;
+    void *workspace; /* borrowed; the size that workspace_bytes asked for */
+    size_t workspace_bytes;
+    void *state;            /* the device's own */
+    struct trm_error error; /* sticky: the first failure */
+};
+
+/* The plain loops, for float32 and float64. */
+void trm_device_reference(struct trm_device *dev);
+
+/* The fast CPU device (float32). `threads` >= 1 for OpenMP in this process. */
+enum trm_status trm_device_cpu(struct trm_device *dev, int threads, struct trm_error *err);
+
+/* "avx512_core_amx, oneDNN 2.6.3, 2 threads": what decides the bits and the speed. */
+void trm_device_describe(const struct trm_device *dev, char *text, size_t text_bytes);
+
+/* Waits for all work; returns the sticky error, if any, and its words. */
+enum trm_status trm_device_sync(struct trm_device *dev, struct trm_error *err);
+
+#endif
