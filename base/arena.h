@@ -1,11 +1,11 @@
 /*
  * Memory that is planned before it is allocated.
  *
- * The same set-up code runs twice over an arena: first measuring (every call returns NULL and adds to
- * the total of its category), then, after trm_arena_commit, handing out pieces of one allocation, in
- * the same order and with the same sizes. Pieces are aligned to 64 bytes. Nothing is freed singly.
- * The memory is touched at commit, so a machine that is too small fails then and not at step 5,000.
- * One thread at a time.
+ * The same set-up code runs twice over an arena: first measuring (every call returns NULL and adds
+ * to the total of its category), then, after trm_arena_commit, handing out pieces of one
+ * allocation, in the same order and with the same sizes. Pieces are aligned to 64 bytes. Nothing is
+ * freed singly. The memory is touched at commit, so a machine that is too small fails then and not
+ * at step 5,000. One thread at a time.
  */
 #ifndef TRM_BASE_ARENA_H
 #define TRM_BASE_ARENA_H
@@ -27,9 +27,9 @@ enum trm_arena_category {
 };
 
 struct trm_arena {
-    char *base;       /* NULL while measuring */
-    size_t capacity;  /* bytes committed */
-    size_t used;      /* bytes handed out since creation or commit */
+    char *base;      /* NULL while measuring */
+    size_t capacity; /* bytes committed */
+    size_t used;     /* bytes handed out since creation or commit */
     size_t category_bytes[TRM_ARENA_CATEGORY_COUNT];
 };
 

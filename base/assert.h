@@ -7,10 +7,10 @@
 
 _Noreturn void trm_assert_failed(const char *expression, const char *file, int line);
 
-#define TRM_ASSERT(condition)                                                                      \
-    do {                                                                                           \
-        if (__builtin_expect(!(condition), 0))                                                     \
-            trm_assert_failed(#condition, __FILE__, __LINE__);                                     \
+#define TRM_ASSERT(condition)                                  \
+    do {                                                       \
+        if (__builtin_expect(!(condition), 0))                 \
+            trm_assert_failed(#condition, __FILE__, __LINE__); \
     } while (0)
 
 #endif

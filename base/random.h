@@ -17,13 +17,17 @@ void trm_random_philox(uint64_t key, uint64_t counter_low, uint64_t counter_high
 /* 64 random bits of (key, counter). */
 uint64_t trm_random_bits(uint64_t key, uint64_t counter);
 
-/* A key of its own for a purpose and an instance, e.g. ("init", tensor hash) or ("order", epoch). */
+/* A key of its own for a purpose and an instance, e.g. ("init", tensor hash) or ("order", epoch).
+ */
 uint64_t trm_random_key(uint64_t seed, const char *purpose, uint64_t a, uint64_t b);
 
 /* Uniform in (0, 1), never 0 or 1. */
 double trm_random_uniform(uint64_t key, uint64_t counter);
 
-/* Standard normal, rounded to float by the caller. */
+/* The standard normal value below which a share u of all lies; requires 0 < u < 1 and normal. */
+double trm_random_normal_quantile(double u);
+
+/* Standard normal, rounded to float by the caller: the quantile of trm_random_uniform. */
 double trm_random_normal(uint64_t key, uint64_t counter);
 
 /* A permutation of [0, size) keyed by `key`: where `index` goes. O(1) memory and expected O(1) time

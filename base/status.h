@@ -2,9 +2,9 @@
  * What kind of failure, and in which words.
  *
  * A function that can fail returns enum trm_status and describes the failure in a struct trm_error
- * that its caller owns (a fixed buffer: reporting an error never allocates). The status is to branch
- * on; the text is for a person: lower case, no full stop, the offending value, and what to do.
- * Callers put context in front of it ("saving step 1200: ..."). Not thread safe per object.
+ * that its caller owns (a fixed buffer: reporting an error never allocates). The status is to
+ * branch on; the text is for a person: lower case, no full stop, the offending value, and what to
+ * do. Callers put context in front of it ("saving step 1200: ..."). Not thread safe per object.
  */
 #ifndef TRM_BASE_STATUS_H
 #define TRM_BASE_STATUS_H
@@ -54,15 +54,16 @@ struct trm_error {
 
 /* Sets status and text; returns the status, so that `return trm_error_set(...)` reads well.
  * `err` may be NULL when the caller does not want the words. */
-enum trm_status trm_error_set(struct trm_error *err, enum trm_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+enum trm_status trm_error_set(struct trm_error *err, enum trm_status status, const char *format,
+                              ...) __attribute__((format(printf, 3, 4)));
 
 /* The same, ending in ": " and the system's text for `errno_value`. ENOENT becomes
  * TRM_ERR_NOT_FOUND, ENOMEM TRM_ERR_MEMORY, everything else TRM_ERR_IO. */
 enum trm_status trm_error_set_errno(struct trm_error *err, int errno_value, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "<formatted>: " in front of the text and returns the unchanged status. */
+/* Puts "<formatted>: " in front of the text and returns the unchanged status, which `err` holds:
+ * without one (NULL) it can only return TRM_ERR_INTERNAL. */
 enum trm_status trm_error_prefix(struct trm_error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -6,7 +6,8 @@
 #include "collectives/comm.h"
 
 /* Collective over `comm`. Every rank brings its own status and error; all return the status of the
- * lowest rank that failed and its words in `err`, prefixed "rank N: " when comm has several ranks. */
+ * lowest rank that failed and its words in `err`, prefixed "rank N: " when comm has several ranks.
+ */
 enum trm_status trm_agree(struct trm_comm *comm, enum trm_status mine, struct trm_error *err);
 
 /* Collective: true when any rank says true (stop requests, bad numbers). */

@@ -5,8 +5,8 @@
  * waited for through a request; a backend may finish it inside start. One thread of a process makes
  * all calls. Operations on one communicator are started in the same order by all its ranks.
  *
- * In fixed order (see lanes.h) backends move bytes and add integers only: floats are added by our own
- * code (ordered.h). The two `fastest_` operations hand float sums to the vendor instead.
+ * In fixed order (see lanes.h) backends move bytes and add integers only: floats are added by our
+ * own code (ordered.h). The two `fastest_` operations hand float sums to the vendor instead.
  *
  * Failure: an operation whose peer died may never complete on its own; backends report what they
  * notice as TRM_ERR_COMM, and after any error the communicator may only be destroyed or aborted.
@@ -26,8 +26,8 @@ struct trm_comm;
 
 enum trm_reduction { TRM_SUM_I64, TRM_MIN_I64, TRM_MAX_I64, TRM_MAX_F32, TRM_MAX_F64 };
 
-/* One message of an exchange: `bytes` at `data` to or from rank `peer` of the communicator. Messages
- * between the same two ranks match in the order in which they are listed. */
+/* One message of an exchange: `bytes` at `data` to or from rank `peer` of the communicator.
+ * Messages between the same two ranks match in the order in which they are listed. */
 struct trm_message {
     int peer;
     void *data;
@@ -35,9 +35,16 @@ struct trm_message {
 };
 
 /* An operation under way. Created once for a communicator and reused: a steady step allocates
- * nothing. Holds at most one operation at a time. */
-struct trm_request;
+ * nothing. Holds at most one operation at a time. A backend puts its own fields behind this head.
+ */
+struct trm_request {
+    struct trm_comm *comm;
+    int max_messages;
+    bool active; /* started and not yet waited for; set and cleared by the backend */
+};
 
+/* A backend's table. Arguments are already checked; with r = NULL the operation is complete on
+ * return. Communicators of one rank use the operations of trm_self_backend whatever made them. */
 struct trm_comm_backend {
     const char *name; /* "self", "mpi", "nccl" */
     void (*destroy)(struct trm_comm *comm);
@@ -78,21 +85,28 @@ struct trm_comm {
     struct trm_request *own_request; /* for the blocking forms below */
 };
 
+extern const struct trm_comm_backend trm_self_backend;
+
 /* A communicator of one rank, without MPI. *out is returned owned. */
 enum trm_status trm_comm_self(struct trm_comm **out, struct trm_error *err);
 
+/* Collective on backends that tear down together. Takes NULL. Requests of the communicator are
+ * destroyed before it. */
 void trm_comm_destroy(struct trm_comm *comm);
 
-/* Not collective. `max_messages` bounds the sends plus receives of an exchange; 0 for none. */
+/* Not collective. `max_messages` bounds the sends plus receives of an exchange; 0 for none. *out is
+ * returned owned and borrows `comm`. */
 enum trm_status trm_request_create(struct trm_comm *comm, int max_messages,
                                    struct trm_request **out, struct trm_error *err);
+/* Takes NULL. An operation still under way is abandoned, which only a job about to end may do. */
 void trm_request_destroy(struct trm_request *request);
 
-/* Completes the operation that was started on `request`; TRM_OK at once when there is none. */
+/* Completes the operation that was started on `request`; TRM_OK at once when there is none, or when
+ * `request` is NULL. */
 enum trm_status trm_request_wait(struct trm_request *request, struct trm_error *err);
 
-/* Collective over `comm`, as all below. Each starts an operation on `r`; with r = NULL it is started
- * and waited for. A communicator of one rank completes at once. */
+/* Collective over `comm`, as all below. Each starts an operation on `r`; with r = NULL it is
+ * started and waited for. A communicator of one rank completes at once. */
 enum trm_status trm_comm_barrier(struct trm_comm *comm, struct trm_request *r,
                                  struct trm_error *err);
 
@@ -115,12 +129,14 @@ enum trm_status trm_comm_exchange(struct trm_comm *comm, const struct trm_messag
                                   int send_count, const struct trm_message *receives,
                                   int receive_count, struct trm_request *r, struct trm_error *err);
 
-/* In place, over `count` elements; exact and so the same in any order. */
+/* In place, over `count` elements; exact and so the same in any order. The maximum of floats is a
+ * NaN when any operand is, and +0 lies above -0. */
 enum trm_status trm_comm_all_reduce(struct trm_comm *comm, void *data, size_t count,
                                     enum trm_reduction op, struct trm_request *r,
                                     struct trm_error *err);
 
-/* Float sums by the vendor, in an order of its own: only under `reduction: fastest`. */
+/* Float sums by the vendor, in an order of its own: only under `reduction: fastest`. Float32 and
+ * float64 on every backend, else TRM_ERR_UNSUPPORTED. */
 enum trm_status trm_comm_fastest_all_reduce(struct trm_comm *comm, void *data, size_t count,
                                             enum trm_type type, struct trm_request *r,
                                             struct trm_error *err);
@@ -129,7 +145,8 @@ enum trm_status trm_comm_fastest_reduce_scatter(struct trm_comm *comm, const voi
                                                 size_t count, enum trm_type type,
                                                 struct trm_request *r, struct trm_error *err);
 
-/* Collective. *out is returned owned. */
+/* Collective: ranks with the same color (0 or more) form a communicator, ordered by key. *out is
+ * returned owned; destroy it before `comm`. */
 enum trm_status trm_comm_split(struct trm_comm *comm, int color, int key, struct trm_comm **out,
                                struct trm_error *err);
 

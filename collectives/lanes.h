@@ -24,7 +24,8 @@ struct trm_lane_node {
     int rank;         /* its owner */
 };
 
-/* An addition: operand `source` is added into operand `target`. Operands are numbered as `nodes`. */
+/* An addition: operand `source` is added into operand `target`. Operands are numbered as `nodes`.
+ */
 struct trm_lane_add {
     int target, source;
 };
@@ -35,7 +36,8 @@ struct trm_lanes {
     struct trm_lane_node *nodes; /* [node_count], sorted by first lane */
     int *rank_node_begin;        /* [rank_count + 1] into rank_nodes */
     int *rank_nodes;             /* node numbers grouped by rank, ascending */
-    struct trm_lane_add *adds;   /* [node_count - 1], in the order of the tree; the sum is in node 0 */
+    struct trm_lane_add
+        *adds; /* [node_count - 1], in the order of the tree; the sum is in node 0 */
     int max_lanes_per_rank;
 };
 
@@ -46,9 +48,9 @@ enum trm_status trm_lanes_create(int lane_count, int rank_count, struct trm_lane
 void trm_lanes_destroy(struct trm_lanes *lanes);
 
 /* The steps of one rank through its lanes, in ascending order of lanes. After lane `lane` its sum
- * lies in gradient buffer `buffer`; then `merge_count` times the newest buffer is added into the one
- * before it (left += right) and is free again. What remains at the end are the rank's partial sums,
- * one per owned node, in buffers 0, 1, ... by ascending node. */
+ * lies in gradient buffer `buffer`; then `merge_count` times the newest buffer is added into the
+ * one before it (left += right) and is free again. What remains at the end are the rank's partial
+ * sums, one per owned node, in buffers 0, 1, ... by ascending node. */
 struct trm_lane_step {
     int lane, buffer, merge_count;
 };

@@ -1,5 +1,6 @@
 /*
- * Float reductions in the fixed order of the summing tree: libraries move bytes, only this file adds.
+ * Float reductions in the fixed order of the summing tree: libraries move bytes, only this file
+ * adds.
  *
  * A reduction over ranks r = 0..n-1 that holds one operand per rank brackets them as n lanes do
  * (lanes.h). Exchange, then an ordered sum in blocks that stay in the cache.
@@ -10,8 +11,8 @@
 #include "collectives/comm.h"
 #include "collectives/lanes.h"
 
-/* operands[target] += operands[source] for each add, over `count` elements. Vectorised, threaded over
- * blocks; the bits depend on neither. Operands don't overlap. */
+/* operands[target] += operands[source] for each add, over `count` elements. Vectorised, threaded
+ * over blocks; the bits depend on neither. Operands don't overlap. */
 void trm_ordered_sum(void *const *operands, const struct trm_lane_add *adds, int add_count,
                      size_t count, enum trm_type type);
 
@@ -32,7 +33,8 @@ enum trm_status trm_ordered_all_reduce_create(struct trm_comm *comm, size_t max_
                                               struct trm_error *err);
 void trm_ordered_all_reduce_destroy(struct trm_ordered_all_reduce *reduce);
 
-/* Collective. In place over `count` <= max_count elements at `data`; the same bits on every rank. */
+/* Collective. In place over `count` <= max_count elements at `data`; the same bits on every rank.
+ */
 enum trm_status trm_ordered_all_reduce_run(struct trm_ordered_all_reduce *reduce, void *data,
                                            size_t count, struct trm_error *err);
 

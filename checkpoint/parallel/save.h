@@ -1,16 +1,25 @@
-/* Writing a checkpoint from all ranks. The commit protocol is docs/checkpoint-format.md's: stage,
- * write, fsync, agree, manifest, rename. */
+/*
+ * Writing a checkpoint from all ranks, synchronously: stage, write, fsync, agree, manifest, rename
+ * (docs/checkpoint-format.md). Each rank writes one shard, unless it has nothing to write; rank 0
+ * stages and commits. Memory: 8 MiB and the slice table of the rank; no copy of the tensors.
+ */
 #ifndef TRM_CHECKPOINT_PARALLEL_SAVE_H
 #define TRM_CHECKPOINT_PARALLEL_SAVE_H
 
 #include "checkpoint/catalog.h"
 #include "collectives/comm.h"
 
-/* Collective over `comm`; returns the same status on all ranks. Saves the pieces of all ranks, which
- * together cover every tensor and kind exactly once, as `directory`/step-NNNNNNNN. Each rank writes
- * one shard; rank 0 commits. A step that is there already is left alone when it is sound. On failure
- * nothing that was there before is lost and the stage is removed. `state` and `tensors` must be equal
- * on all ranks. Blocks until durable. `bytes_written` (may be NULL): this rank's. */
+/* Collective over `comm`; returns the same status on all ranks. Saves the pieces of all ranks,
+ * which together cover every tensor in every kind exactly once (else TRM_ERR_INTERNAL naming the
+ * tensor), as `directory`/step-NNNNNNNN. `state` and `tensors` must be equal on all ranks; rank 0's
+ * go into the manifest. Blocks until durable.
+ *
+ * A step that is there already, opens, and is of the same run, lineage, data position and
+ * configuration is left alone (0 bytes written); of the same run but otherwise different, or not
+ * sound, it is replaced once the new one is complete; of another run it is TRM_ERR_MISMATCH. On
+ * failure nothing that was there before is lost and the stage is removed.
+ *
+ * `bytes_written` (may be NULL): size of this rank's shard. */
 enum trm_status trm_checkpoint_save(struct trm_comm *comm, const char *directory,
                                     const struct trm_ckpt_state *state,
                                     const struct trm_ckpt_tensor *tensors, int tensor_count,

@@ -1,9 +1,9 @@
 /*
  * The configuration: one YAML file and command-line overrides, against the one table keys.def.
  *
- * Strict: unknown keys, wrong types, values out of range, duplicates and empty files are refused with
- * file, line, the offending value and what would fit (TRM_ERR_CONFIG). A value given on the command
- * line wins over the file's. Plain data once loaded; strings are owned by the struct.
+ * Strict: unknown keys, wrong types, values out of range, duplicates and empty files are refused
+ * with file, line, the offending value and what would fit (TRM_ERR_CONFIG). A value given on the
+ * command line wins over the file's. Plain data once loaded; strings are owned by the struct.
  */
 #ifndef TRM_TRAINER_CONFIG_CONFIG_H
 #define TRM_TRAINER_CONFIG_CONFIG_H
@@ -29,12 +29,12 @@ struct trm_string_list {
 };
 
 struct trm_config {
-#define KEY_INT(section, name, ...) int64_t name;
-#define KEY_FLOAT(section, name, ...) double name;
-#define KEY_BOOL(section, name, ...) bool name;
+#define KEY_INT(section, name, ...)    int64_t name;
+#define KEY_FLOAT(section, name, ...)  double name;
+#define KEY_BOOL(section, name, ...)   bool name;
 #define KEY_STRING(section, name, ...) char *name;
-#define KEY_ENUM(section, name, ...) int name;
-#define KEY_LIST(section, name, ...) struct trm_string_list name;
+#define KEY_ENUM(section, name, ...)   int name;
+#define KEY_LIST(section, name, ...)   struct trm_string_list name;
 #include "trainer/config/keys.def"
 #undef KEY_INT
 #undef KEY_FLOAT
@@ -42,15 +42,18 @@ struct trm_config {
 #undef KEY_STRING
 #undef KEY_ENUM
 #undef KEY_LIST
-    /* Derived by trm_config_check. */
-    int64_t accumulation; /* micro-batches per lane and step */
+    /* Derived by trm_config_check; 0 before it, and again after a load. */
+    int64_t accumulation;  /* micro-batches per lane and step */
+    double train_fraction; /* of each training file, from its start, by `split`: in (0, 1] */
 };
 
 /* All defaults. *out is returned owned. */
 enum trm_status trm_config_create(struct trm_config **out, struct trm_error *err);
 void trm_config_destroy(struct trm_config *config);
 
-/* Reads a YAML file over what is there. At most 1 MiB. */
+/* Reads a YAML file over what is there. At most 1 MiB. Every failure, a missing file included, is
+ * TRM_ERR_CONFIG "file:line:column: ..." (or TRM_ERR_MEMORY) and leaves the configuration as it
+ * was; so do the two below. Success moves strings: pointers taken before are stale. */
 enum trm_status trm_config_load_file(struct trm_config *config, const char *path,
                                      struct trm_error *err);
 
@@ -58,18 +61,22 @@ enum trm_status trm_config_load_file(struct trm_config *config, const char *path
 enum trm_status trm_config_load_text(struct trm_config *config, const char *text, size_t bytes,
                                      const char *name, struct trm_error *err);
 
-/* `--num-layers 12` or `--num-layers=12`, also the aliases --dp --tp --mbs --gbs; lists take several
- * values up to the next flag. Everything in argv must be a known flag. */
+/* `--num-layers 12` or `--num-layers=12`, also the aliases --dp --tp --mbs --gbs; lists take
+ * several values up to the next flag and replace the file's; `--list=` empties one. argv holds
+ * flags alone, neither the program's name nor the file's. */
 enum trm_status trm_config_load_arguments(struct trm_config *config, int argc, char **argv,
                                           struct trm_error *err);
 
 /* What one key alone can't tell: divisibility, batch = micro x accumulation x lanes, sizes against
- * `world_size` ranks (0: not known). Fills the derived fields and replaces zeros that mean "derive".
- * One sentence that says what would fit. */
+ * `world_size` ranks (0: not known). Fills the derived fields and replaces what means "derive" in
+ * ffn_hidden_size, lanes, lr_decay_iters, lr_wsd_decay_iters (style wsd alone) and save; what
+ * depends on the machine (data_parallel_size, cpu_threads) stays 0. A checked configuration checks
+ * again without a change. TRM_ERR_CONFIG is one sentence that says what would fit, and changes
+ * nothing. */
 enum trm_status trm_config_check(struct trm_config *config, int world_size, struct trm_error *err);
 
-/* The whole configuration as YAML that trm_config_load_text reads back equal, returned owned (free):
- * doubles in the shortest form that reads back equal. NULL when out of memory. */
+/* The whole configuration as YAML that trm_config_load_text reads back equal, returned owned
+ * (free): doubles in the shortest form that reads back equal. NULL when out of memory. */
 char *trm_config_to_yaml(const struct trm_config *config);
 
 /* Called for each key whose value differs between two configurations. */
@@ -78,7 +85,7 @@ typedef void (*trm_config_difference_fn)(void *context, const char *name, enum t
 void trm_config_compare(const struct trm_config *before, const struct trm_config *after,
                         trm_config_difference_fn report, void *context);
 
-/* Every key with type, default, unit and help, for --help. */
+/* Every key with flag, type, default, range, unit, class and help, for --help; 100 columns. */
 void trm_config_print_help(FILE *out);
 
 #endif

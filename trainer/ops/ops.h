@@ -55,6 +55,12 @@ struct trm_ops_limits {
 struct trm_ops {
     const char *name;
 
+    /* The words of trm_device_describe; NULL: the name alone. */
+    void (*describe)(const struct trm_device *dev, char *text, size_t text_bytes);
+
+    /* Waits for the device's work, or sets its error; NULL: ops are done when they return. */
+    void (*sync)(struct trm_device *dev);
+
     /* Bytes of scratch that ops within these limits need. */
     size_t (*workspace_bytes)(struct trm_device *dev, const struct trm_ops_limits *limits);
 
@@ -76,11 +82,11 @@ struct trm_ops {
                            struct trm_tensor x, struct trm_tensor w, struct trm_tensor bias,
                            enum trm_activation activation);
 
-    /* dx[N, C] = dy[N, F] w[F, C]; dw[F, C] += dy^T x; dbias[F] += column sums of dy.
-     * dx.data or dbias.data may be NULL: not wanted. */
+    /* dx[N, C] = dy[N, F] w[F, C]; dw[F, C] (+)= dy^T x; dbias[F] (+)= column sums of dy, where (+)=
+     * adds when `accumulate` and overwrites otherwise. dx.data or dbias.data may be NULL: not wanted. */
     void (*linear_backward)(struct trm_device *dev, struct trm_tensor dx, struct trm_tensor dw,
                             struct trm_tensor dbias, struct trm_tensor dy, struct trm_tensor x,
-                            struct trm_tensor w);
+                            struct trm_tensor w, bool accumulate);
 
     /* y = x + bias, row by row; in place allowed. For row-parallel layers, after the reduction. */
     void (*bias_forward)(struct trm_device *dev, struct trm_tensor y, struct trm_tensor x,
@@ -88,10 +94,10 @@ struct trm_ops {
     /* dbias[F] += column sums of dy[N, F]. */
     void (*bias_backward)(struct trm_device *dev, struct trm_tensor dbias, struct trm_tensor dy);
 
-    /* y = act(pre); recomputes what linear_forward gave, bit for bit. */
+    /* y[N, F] = act(pre); recomputes what linear_forward gave, bit for bit. */
     void (*activation_forward)(struct trm_device *dev, struct trm_tensor y, struct trm_tensor pre,
                                enum trm_activation activation);
-    /* dpre = dy * act'(pre); in place allowed (dpre = dy). */
+    /* dpre[N, F] = dy * act'(pre); in place allowed (dpre = dy). */
     void (*activation_backward)(struct trm_device *dev, struct trm_tensor dpre,
                                 struct trm_tensor dy, struct trm_tensor pre,
                                 enum trm_activation activation);
@@ -175,11 +181,7 @@ struct trm_device {
     struct trm_error error; /* sticky: the first failure */
 };
 
-/* The plain loops, for float32 and float64. */
-void trm_device_reference(struct trm_device *dev);
-
-/* The fast CPU device (float32). `threads` >= 1 for OpenMP in this process. */
-enum trm_status trm_device_cpu(struct trm_device *dev, int threads, struct trm_error *err);
+/* Devices are made by trm_device_reference (reference/reference.h) and trm_device_cpu (cpu/cpu.h). */
 
 /* "avx512_core_amx, oneDNN 2.6.3, 2 threads": what decides the bits and the speed. */
 void trm_device_describe(const struct trm_device *dev, char *text, size_t text_bytes);

@@ -1,0 +1,146 @@
+#include "checkpoint/parallel/load.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoint/restore.h"
+#include "checkpoint/store.h"
+#include "collectives/agree.h"
+
+struct trm_checkpoint {
+    struct trm_stored *stored;
+    struct trm_source **sources;
+};
+
+void trm_checkpoint_close(struct trm_checkpoint *checkpoint)
+{
+    if (checkpoint == NULL)
+        return;
+    if (checkpoint->stored != NULL)
+        trm_sources_destroy(checkpoint->sources, checkpoint->stored->catalog.file_count);
+    trm_stored_close(checkpoint->stored);
+    free(checkpoint);
+}
+
+/* What precedes an open checkpoint that rank 0 passes on. */
+struct parcel {
+    char path[TRM_PATH_BYTES];
+    int64_t manifest_bytes, slice_count;
+};
+
+/* Collective. On rank 0 *stored is open; on the others it is made from what rank 0 sends. */
+static enum trm_status share(struct trm_comm *comm, struct trm_stored **stored,
+                             struct trm_error *err)
+{
+    struct parcel parcel = {.manifest_bytes = 0};
+    char *manifest = NULL;
+    struct trm_slice *slices = NULL;
+    if (comm->rank == 0) {
+        memcpy(parcel.path, (*stored)->path, sizeof(parcel.path));
+        parcel.manifest_bytes = (int64_t)(*stored)->manifest_bytes;
+        parcel.slice_count = (*stored)->slice_count;
+        manifest = (*stored)->manifest;
+        slices = (*stored)->slices;
+    }
+    enum trm_status status = trm_comm_broadcast(comm, &parcel, sizeof(parcel), 0, NULL, err);
+    if (status != TRM_OK)
+        return status;
+    size_t manifest_bytes = (size_t)parcel.manifest_bytes;
+    size_t slice_bytes = (size_t)parcel.slice_count * sizeof(*slices);
+    if (comm->rank != 0) {
+        manifest = malloc(manifest_bytes + 1);
+        slices = malloc(slice_bytes + 1);
+        if (manifest == NULL || slices == NULL)
+            status = trm_error_set(err, TRM_ERR_MEMORY, "out of memory for %lld slices",
+                                   (long long)parcel.slice_count);
+    }
+    status = trm_agree(comm, status, err);
+    if (status == TRM_OK)
+        status = trm_comm_broadcast(comm, manifest, manifest_bytes, 0, NULL, err);
+    if (status == TRM_OK)
+        status = trm_comm_broadcast(comm, slices, slice_bytes, 0, NULL, err);
+    if (comm->rank != 0) {
+        if (status == TRM_OK)
+            status = trm_stored_rebuild(parcel.path, manifest, manifest_bytes, slices,
+                                        parcel.slice_count, stored, err);
+        free(manifest);
+        free(slices);
+    }
+    return status;
+}
+
+enum trm_status trm_checkpoint_open(struct trm_comm *comm, const char *where, int64_t step,
+                                    trm_passed_over_fn passed_over, void *context,
+                                    struct trm_checkpoint **out, struct trm_error *err)
+{
+    enum trm_status status = TRM_OK;
+    struct trm_checkpoint *checkpoint = calloc(1, sizeof(*checkpoint));
+    if (checkpoint == NULL)
+        status = trm_error_set(err, TRM_ERR_MEMORY, "out of memory for opening \"%s\"", where);
+    if (status == TRM_OK && comm->rank == 0) {
+        trm_store_recover(where);
+        status =
+            trm_stored_open_newest(where, step, passed_over, context, &checkpoint->stored, err);
+    }
+    status = trm_agree(comm, status, err);
+    if (status == TRM_OK && comm->size > 1)
+        status = trm_agree(comm, share(comm, &checkpoint->stored, err), err);
+    if (status == TRM_OK)
+        status = trm_agree(
+            comm, trm_sources_of_stored(checkpoint->stored, &checkpoint->sources, err), err);
+    if (status != TRM_OK) {
+        trm_checkpoint_close(checkpoint);
+        return status;
+    }
+    *out = checkpoint;
+    return TRM_OK;
+}
+
+const struct trm_catalog *trm_checkpoint_catalog(const struct trm_checkpoint *checkpoint)
+{
+    return &checkpoint->stored->catalog;
+}
+
+const char *trm_checkpoint_path(const struct trm_checkpoint *checkpoint)
+{
+    return checkpoint->stored->path;
+}
+
+int trm_checkpoint_find(const struct trm_checkpoint *checkpoint, const char *name)
+{
+    return trm_catalog_find(&checkpoint->stored->catalog, name);
+}
+
+/* Not collective. */
+static enum trm_status load_mine(struct trm_checkpoint *checkpoint,
+                                 const struct trm_ckpt_piece *pieces, int piece_count,
+                                 int64_t *bytes_read, struct trm_error *err)
+{
+    const struct trm_catalog *catalog = &checkpoint->stored->catalog;
+    struct trm_restore *restore = NULL;
+    for (int p = 0; p < piece_count; p++) {
+        enum trm_ckpt_kind kind = pieces[p].kind;
+        if ((unsigned)kind < TRM_KIND_COUNT && !catalog->kinds[kind])
+            return trm_error_set(err, TRM_ERR_MISMATCH, "%s: it holds no %s",
+                                 checkpoint->stored->path, trm_ckpt_kind_name(kind));
+    }
+    enum trm_status status =
+        trm_restore_create(catalog->tensors, catalog->tensor_count, checkpoint->sources,
+                           catalog->file_count, NULL, NULL, &restore, err);
+    if (status == TRM_OK)
+        status = trm_restore_run(restore, pieces, piece_count, bytes_read, err);
+    trm_restore_destroy(restore);
+    return status;
+}
+
+enum trm_status trm_checkpoint_load(struct trm_comm *comm, struct trm_checkpoint *checkpoint,
+                                    const struct trm_ckpt_piece *pieces, int piece_count,
+                                    int64_t *bytes_read, struct trm_error *err)
+{
+    int64_t read = 0;
+    enum trm_status status =
+        trm_agree(comm, load_mine(checkpoint, pieces, piece_count, &read, err), err);
+    if (status == TRM_OK && bytes_read != NULL)
+        *bytes_read = read;
+    return status;
+}

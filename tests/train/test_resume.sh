@@ -1,0 +1,49 @@
+#!/bin/bash
+# Stop and resume: the same bits at another data-parallel size, equal tensors at another
+# tensor-parallel size, and a request to stop at any moment loses nothing.
+. "$(dirname "$0")/lib.sh"
+make_text
+
+must_train whole 2
+code=0
+train resumed 2 --exit-interval 10 || code=$?
+[ "$code" = 75 ] || fail "a stop at step 10 exits 75, not $code: $(cat "$scratch/resumed.err")"
+must_train resumed 3
+same whole resumed "stopped at 10 on 2 ranks, resumed on 3"
+[ "$(grep -c '"loss"' "$scratch/resumed/metrics.jsonl")" = 20 ] || fail "metrics.jsonl has a line per step"
+[ "$(grep -o '"data_hash": "[^"]*"' "$scratch/whole/metrics.jsonl")" = \
+  "$(grep -o '"data_hash": "[^"]*"' "$scratch/resumed/metrics.jsonl")" ] || fail "the data hash differs"
+pass "every step is in metrics.jsonl once, with the same data hash"
+
+must_train half 1 --train-iters 10 --lr-decay-iters 20
+for layout in "1 1" "2 1" "2 2" "4 1"; do
+    set -- $layout
+    name="tp$1_dp$2"
+    must_train "$name" $(($1 * $2)) --tp "$1" --load "$(final half)" --train-iters 10 --lr-decay-iters 20 --eval-iters 0
+    "$TRIREME_BIN/trireme" ckpt diff "$(final half)" "$(final "$name")" >/dev/null ||
+        fail "loaded at tensor-parallel $1, data-parallel $2, the tensors differ"
+    pass "loaded at tensor-parallel $1 x data-parallel $2: every tensor bit for bit"
+done
+must_train back 2 --load "$(final tp2_dp2)" --train-iters 10 --lr-decay-iters 20 --eval-iters 0
+"$TRIREME_BIN/trireme" ckpt diff "$(final half)" "$(final back)" >/dev/null || fail "there and back differs"
+pass "tensor-parallel 2 and back: every tensor bit for bit"
+
+for signal in TERM USR1; do
+    name="stop_$signal"
+    mpirun -np 1 sh -c 'echo $$ >"$0"; exec "$@"' "$scratch/pid" "$TRIREME_BIN/trireme-train" "$scratch/tiny.yaml" \
+        --train-data-path "$scratch/text.bin" --run-dir "$scratch/$name" --train-iters 1000000 \
+        --lr-decay-iters 20 --eval-iters 0 --log-interval 1 >"$scratch/$name.out" 2>"$scratch/$name.err" &
+    launcher=$!
+    until [ -s "$scratch/$name.out" ]; do kill -0 "$launcher"; sleep 0.05; done
+    kill -s "$signal" "$(cat "$scratch/pid")"
+    code=0
+    wait "$launcher" || code=$?
+    [ "$code" = 75 ] || fail "SIG$signal exits 75, not $code"
+    grep -q 'stopped on request' "$scratch/$name.err" || fail "SIG$signal: no word of it"
+    step=$(basename "$(final "$name")" | sed 's/step-0*//')
+    [ "$step" -ge 1 ] || fail "SIG$signal left no checkpoint"
+    must_train "$name" 2 --train-iters $((step + 3)) --lr-decay-iters 20 --eval-iters 0
+    must_train "straight_$signal" 1 --train-iters $((step + 3)) --lr-decay-iters 20 --eval-iters 0
+    same "$name" "straight_$signal" "SIG$signal at step $step: exit 75, and the rest is equal"
+done
+finish

@@ -1,0 +1,48 @@
+/* `trireme`: the command on the login node. It links neither MPI nor CUDA. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/tools.h"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"ckpt", trm_tool_ckpt, "list and compare checkpoints"},
+    {"data", trm_tool_data, "make token files from text, and look into them"},
+    {"sample", trm_tool_sample, "write text from a checkpoint"},
+};
+
+#define COMMAND_COUNT (sizeof commands / sizeof *commands)
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "usage: trireme COMMAND [ARGUMENT ...]\n\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
+    fprintf(out, "\n  --help     this text; `trireme COMMAND --help` tells about a command\n"
+                 "  --version  the version\n\n"
+                 "Training is started with `mpirun -np N trireme-train CONFIG`.\n");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return TRM_EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help(stdout);
+        return TRM_EXIT_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("trireme %s\n", TRM_VERSION);
+        return TRM_EXIT_OK;
+    }
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "trireme: \"%s\" is not a command; see \"trireme --help\"\n", argv[1]);
+    return TRM_EXIT_USAGE;
+}

@@ -1,0 +1,55 @@
+#include "trainer/evaluate.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "collectives/agree.h"
+#include "trainer/step.h"
+
+/* Micro-batch starting at sample `first` of the validation order. */
+static enum trm_status read_micro_batch(struct trm_run *run, int64_t first, struct trm_error *err)
+{
+    int64_t length = run->config->seq_length;
+    enum trm_status status = TRM_OK;
+
+    for (int64_t i = 0; i < run->config->micro_batch_size && status == TRM_OK; i++) {
+        status = trm_dataset_read(run->valid, first + i, run->sample, err);
+        memcpy(run->valid_inputs + i * length, run->sample, (size_t)length * sizeof(int32_t));
+        memcpy(run->valid_targets + i * length, run->sample + 1, (size_t)length * sizeof(int32_t));
+    }
+    return status;
+}
+
+enum trm_status trm_evaluate(struct trm_run *run, struct trm_error *err)
+{
+    const struct trm_config *config = run->config;
+    double tokens = (double)(config->eval_iters * config->global_batch_size * config->seq_length);
+    int64_t begin_ns = trm_clock_now_ns();
+    struct trm_exact_sum sum;
+    enum trm_status status = TRM_OK;
+    double total;
+
+    if (!run->valid || config->eval_iters == 0)
+        return TRM_OK;
+    status = trm_param_gather_finish(run->param_gather, err);
+    trm_exact_sum_init(&sum);
+    for (int64_t batch = 0; batch < config->eval_iters && status == TRM_OK; batch++) {
+        for (int i = 0; i < run->micro_batch_count && status == TRM_OK; i++) {
+            status = read_micro_batch(run, batch * config->global_batch_size + run->offsets[i], err);
+            if (status == TRM_OK)
+                status = trm_model_evaluate(run->model, run->valid_inputs, run->valid_targets, NULL,
+                                            &sum, err);
+        }
+    }
+    status = trm_agree(run->world, status, err);
+    if (status != TRM_OK)
+        return trm_error_prefix(err, "validation");
+    if (run->mesh.tensor_rank > 0)
+        trm_exact_sum_init(&sum);
+    status = trm_step_reduce(run->world, &sum, 1, &total, err);
+    if (status != TRM_OK)
+        return status;
+    run->state.valid_loss = total / tokens;
+    return trm_metrics_validation(&run->metrics, run->state.step, run->state.valid_loss,
+                                  (double)(trm_clock_now_ns() - begin_ns) / 1e6, err);
+}

@@ -1,0 +1,114 @@
+#include "trainer/metrics.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/human.h"
+
+#define LINE_BYTES 512
+#define FILE_LIMIT_BYTES ((size_t)1 << 32)
+
+/* One write(2) for a whole line, so that readers never see half of one. */
+static enum trm_status write_line(int fd, const char *line, int length, struct trm_error *err)
+{
+    if (write(fd, line, (size_t)length) != length)
+        return trm_error_set_errno(err, errno, "could not write to metrics.jsonl");
+    return TRM_OK;
+}
+
+/* Length of the part of `text` that ends before the first line of a step after `step`. */
+static size_t keep_until(const char *text, int64_t step)
+{
+    const char *line = text, *end;
+
+    while ((end = strchr(line, '\n')) != NULL) {
+        const char *key = strstr(line, "\"step\": ");
+        if (!key || key > end || strtoll(key + strlen("\"step\": "), NULL, 10) > step)
+            break;
+        line = end + 1;
+    }
+    return (size_t)(line - text);
+}
+
+enum trm_status trm_metrics_open(struct trm_metrics *metrics, const char *run_dir, int64_t step,
+                                 struct trm_error *err)
+{
+    char path[TRM_PATH_BYTES], *text;
+    size_t bytes;
+    enum trm_status status = trm_file_path(path, err, "%s/metrics.jsonl", run_dir);
+
+    if (status != TRM_OK)
+        return status;
+    if (trm_file_exists(path)) {
+        status = trm_file_read_all(path, FILE_LIMIT_BYTES, &text, &bytes, err);
+        if (status != TRM_OK)
+            return status;
+        status = trm_file_replace(path, text, keep_until(text, step), err);
+        free(text);
+        if (status != TRM_OK)
+            return status;
+    }
+    metrics->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (metrics->fd < 0)
+        return trm_error_set_errno(err, errno, "could not open \"%s\"", path);
+    return TRM_OK;
+}
+
+void trm_metrics_close(struct trm_metrics *metrics)
+{
+    if (metrics->fd >= 0)
+        close(metrics->fd);
+    metrics->fd = -1;
+}
+
+enum trm_status trm_metrics_step(struct trm_metrics *metrics, const struct trm_step_metrics *m,
+                                 struct trm_error *err)
+{
+    char line[LINE_BYTES], samples[32], rate[32];
+    int length;
+
+    if (metrics->fd < 0)
+        return TRM_OK;
+    if (m->step % metrics->log_interval == 0 || m->step == 1 || m->step == metrics->train_iters) {
+        length = snprintf(line, sizeof line,
+                          "step %6lld/%lld | loss %8.5f | grad norm %7.4f | lr %.3e | %8.1f ms | "
+                          "%s tokens/s | %s samples\n",
+                          (long long)m->step, (long long)metrics->train_iters, m->loss,
+                          m->grad_norm, m->learning_rate, m->step_ms,
+                          trm_human_count(rate, sizeof rate, (uint64_t)m->tokens_per_second),
+                          trm_human_count(samples, sizeof samples, (uint64_t)m->samples));
+        if (write(STDOUT_FILENO, line, (size_t)length) < 0)
+            return trm_error_set_errno(err, errno, "could not write to standard output");
+    }
+    length = snprintf(line, sizeof line,
+                      "{\"step\": %lld, \"loss\": %.9g, \"grad_norm\": %.9g, \"learning_rate\": "
+                      "%.9g, \"step_ms\": %.3f, \"tokens_per_second\": %.1f, \"samples\": %lld, "
+                      "\"data_hash\": \"%016llx\"}\n",
+                      (long long)m->step, m->loss, m->grad_norm, m->learning_rate, m->step_ms,
+                      m->tokens_per_second, (long long)m->samples,
+                      (unsigned long long)m->data_hash);
+    return write_line(metrics->fd, line, length, err);
+}
+
+enum trm_status trm_metrics_validation(struct trm_metrics *metrics, int64_t step, double loss,
+                                       double milliseconds, struct trm_error *err)
+{
+    char line[LINE_BYTES];
+    int length;
+
+    if (metrics->fd < 0)
+        return TRM_OK;
+    length = snprintf(line, sizeof line, "step %6lld/%lld | validation loss %8.5f | %.1f ms\n",
+                      (long long)step, (long long)metrics->train_iters, loss, milliseconds);
+    if (write(STDOUT_FILENO, line, (size_t)length) < 0)
+        return trm_error_set_errno(err, errno, "could not write to standard output");
+    length = snprintf(line, sizeof line,
+                      "{\"step\": %lld, \"validation_loss\": %.17g, \"validation_ms\": %.3f}\n",
+                      (long long)step, loss, milliseconds);
+    return write_line(metrics->fd, line, length, err);
+}

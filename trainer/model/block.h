@@ -1,0 +1,44 @@
+/*
+ * A pre-norm transformer layer: x += attention(norm(x)); x += mlp(norm(x)).
+ *
+ * What backward needs is kept per layer, or, under full recomputation, in one set that all layers
+ * share: then only each layer's input is kept, and backward runs the layer's forward again (the same
+ * ops on the same values: the same bits).
+ */
+#ifndef TRM_TRAINER_MODEL_BLOCK_H
+#define TRM_TRAINER_MODEL_BLOCK_H
+
+#include "trainer/model/linear.h"
+#include "trainer/model/norm.h"
+
+struct trm_block {
+    struct trm_norm_layer norm1, norm2;
+    struct trm_linear qkv, projection; /* attention */
+    struct trm_linear up, down;        /* mlp */
+    int first_tensor, tensor_count;    /* the layer's run of the layout */
+};
+
+/* Activations of one layer; N rows each. */
+struct trm_block_state {
+    struct trm_norm_state norm1, norm2;
+    struct trm_tensor normed1;       /* [N, C] */
+    struct trm_tensor qkv;           /* [N, 3 A] */
+    struct trm_tensor attended;      /* [N, A] */
+    struct trm_tensor log_sum_exp;   /* [B H, T] */
+    struct trm_tensor middle;        /* [N, C] residual stream between the two halves */
+    struct trm_tensor normed2;       /* [N, C] */
+    struct trm_tensor pre, expanded; /* [N, F] before and after the activation */
+};
+
+void trm_block_place(struct trm_model_context *c, struct trm_arena *arena,
+                     struct trm_block_state *state);
+
+/* out[N, C] = layer(x[N, C]); out.data NULL: only what backward needs is computed. */
+void trm_block_forward(struct trm_model_context *c, const struct trm_block *block,
+                       struct trm_block_state *state, struct trm_tensor out, struct trm_tensor x);
+
+/* dx holds the gradient of the layer's output and becomes that of its input. */
+void trm_block_backward(struct trm_model_context *c, const struct trm_block *block,
+                        struct trm_block_state *state, struct trm_tensor dx, struct trm_tensor x);
+
+#endif

@@ -1,0 +1,48 @@
+#include "trainer/model/linear.h"
+
+static const struct trm_tensor none;
+
+void trm_linear_column_forward(struct trm_model_context *c, const struct trm_linear *layer,
+                               struct trm_tensor y, struct trm_tensor pre, struct trm_tensor x,
+                               enum trm_activation activation)
+{
+    c->ops->linear_forward(c->device, y, pre, x,
+                           trm_context_parameter(c, layer->weight, layer->count),
+                           trm_context_parameter(c, layer->bias, layer->count), activation);
+}
+
+static void backward(struct trm_model_context *c, const struct trm_linear *layer,
+                     struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x)
+{
+    c->ops->linear_backward(c->device, dx, trm_context_gradient(c, layer->weight, layer->count),
+                            trm_context_gradient(c, layer->bias, layer->count), dy, x,
+                            trm_context_parameter(c, layer->weight, layer->count), c->accumulate);
+}
+
+void trm_linear_column_backward(struct trm_model_context *c, const struct trm_linear *layer,
+                                struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x)
+{
+    backward(c, layer, dx, dy, x);
+    trm_context_tensor_sum(c, dx);
+}
+
+void trm_linear_row_forward(struct trm_model_context *c, const struct trm_linear *layer,
+                            struct trm_tensor y, struct trm_tensor x)
+{
+    struct trm_tensor weight = trm_context_parameter(c, layer->weight, layer->count);
+    struct trm_tensor bias = trm_context_parameter(c, layer->bias, layer->count);
+
+    if (!c->tensor_sum) {
+        c->ops->linear_forward(c->device, y, none, x, weight, bias, TRM_ACT_NONE);
+        return;
+    }
+    c->ops->linear_forward(c->device, y, none, x, weight, none, TRM_ACT_NONE);
+    trm_context_tensor_sum(c, y);
+    c->ops->bias_forward(c->device, y, y, bias);
+}
+
+void trm_linear_row_backward(struct trm_model_context *c, const struct trm_linear *layer,
+                             struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x)
+{
+    backward(c, layer, dx, dy, x);
+}

@@ -1,0 +1,36 @@
+/*
+ * Linear layers cut over tensor-parallel ranks (Shoeybi et al., "Megatron-LM", 2019).
+ *
+ * Column-parallel: each rank holds rows of the weight and computes its own output features; the
+ * gradient of the input is summed over ranks. Row-parallel: each rank holds columns and brings a
+ * partial output; outputs are summed over ranks in fixed order, and the bias is added once after.
+ */
+#ifndef TRM_TRAINER_MODEL_LINEAR_H
+#define TRM_TRAINER_MODEL_LINEAR_H
+
+#include "trainer/model/context.h"
+
+/* `count` adjacent weights (q, k, v) form one matrix, and so do their biases. */
+struct trm_linear {
+    int weight, bias; /* tensors of the layout */
+    int count;
+};
+
+/* y[N, F] = act(x w^T + b); `pre` as in ops.h. */
+void trm_linear_column_forward(struct trm_model_context *c, const struct trm_linear *layer,
+                               struct trm_tensor y, struct trm_tensor pre, struct trm_tensor x,
+                               enum trm_activation activation);
+
+/* dx[N, C], complete over ranks; gradients of weight and bias. */
+void trm_linear_column_backward(struct trm_model_context *c, const struct trm_linear *layer,
+                                struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x);
+
+/* y[N, C] = sum over ranks of x w^T, plus b. */
+void trm_linear_row_forward(struct trm_model_context *c, const struct trm_linear *layer,
+                            struct trm_tensor y, struct trm_tensor x);
+
+/* dx of this rank's columns; gradients of weight and bias. */
+void trm_linear_row_backward(struct trm_model_context *c, const struct trm_linear *layer,
+                             struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x);
+
+#endif

@@ -1,0 +1,26 @@
+/* A norm layer with weight and bias, replicated on tensor-parallel ranks. */
+#ifndef TRM_TRAINER_MODEL_NORM_H
+#define TRM_TRAINER_MODEL_NORM_H
+
+#include "trainer/model/context.h"
+
+struct trm_norm_layer {
+    int weight, bias; /* tensors of the layout */
+};
+
+/* What backward needs besides the input. */
+struct trm_norm_state {
+    struct trm_tensor mean, rstd; /* [N] */
+};
+
+void trm_norm_place(struct trm_model_context *c, struct trm_arena *arena,
+                    struct trm_norm_state *state);
+void trm_norm_forward(struct trm_model_context *c, const struct trm_norm_layer *layer,
+                      struct trm_norm_state *state, struct trm_tensor y, struct trm_tensor x);
+
+/* dx += the gradient through the norm. */
+void trm_norm_backward(struct trm_model_context *c, const struct trm_norm_layer *layer,
+                       const struct trm_norm_state *state, struct trm_tensor dx,
+                       struct trm_tensor dy, struct trm_tensor x);
+
+#endif

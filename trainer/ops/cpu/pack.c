@@ -1,0 +1,88 @@
+/*
+ * Blocks of a matrix copied into a panel of their own, contiguous or transposed: the matrix library is
+ * slower on transposed operands, and far slower where rows lie a multiple of 4 KiB apart and so share
+ * few sets of the first-level cache.
+ */
+#include <string.h>
+
+#include "trainer/ops/cpu/internal.h"
+#include "trainer/ops/cpu/vector.h"
+
+typedef float v4 __attribute__((vector_size(16)));
+typedef int32_t v4i __attribute__((vector_size(16)));
+
+TRM_VECTOR v4 v4_load(const float *p)
+{
+    v4 v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+TRM_VECTOR void v4_store(float *p, v4 v)
+{
+    memcpy(p, &v, sizeof(v));
+}
+
+/* Four rows of four: to[i][k] = row_k[i]. */
+TRM_VECTOR void transpose_4(float *to, int64_t to_stride, v4 r0, v4 r1, v4 r2, v4 r3)
+{
+    v4 a = __builtin_shuffle(r0, r1, (v4i){0, 4, 1, 5});
+    v4 b = __builtin_shuffle(r2, r3, (v4i){0, 4, 1, 5});
+    v4 c = __builtin_shuffle(r0, r1, (v4i){2, 6, 3, 7});
+    v4 d = __builtin_shuffle(r2, r3, (v4i){2, 6, 3, 7});
+    v4_store(to, __builtin_shuffle(a, b, (v4i){0, 1, 4, 5}));
+    v4_store(to + to_stride, __builtin_shuffle(a, b, (v4i){2, 3, 6, 7}));
+    v4_store(to + 2 * to_stride, __builtin_shuffle(c, d, (v4i){0, 1, 4, 5}));
+    v4_store(to + 3 * to_stride, __builtin_shuffle(c, d, (v4i){2, 3, 6, 7}));
+}
+
+/* 16 columns of all rows; returns their sums, four rows at a time. */
+TRM_VECTOR v16 transpose_16(float *to, int64_t to_stride, const float *a, int64_t a_stride,
+                            int64_t rows)
+{
+    v16 sum = v16_set(0.0f);
+    int64_t k = 0;
+    for (; k + 4 <= rows; k += 4) {
+        const float *r = a + k * a_stride;
+        for (int m = 0; m < TRM_LANES; m += 4)
+            transpose_4(to + m * to_stride + k, to_stride, v4_load(r + m),
+                        v4_load(r + a_stride + m), v4_load(r + 2 * a_stride + m),
+                        v4_load(r + 3 * a_stride + m));
+        sum += (v16_load(r) + v16_load(r + a_stride)) +
+               (v16_load(r + 2 * a_stride) + v16_load(r + 3 * a_stride));
+    }
+    for (; k < rows; k++) {
+        for (int m = 0; m < TRM_LANES; m++)
+            to[m * to_stride + k] = a[k * a_stride + m];
+        sum += v16_load(a + k * a_stride);
+    }
+    return sum;
+}
+
+TRM_VECTOR_CLONES
+void trm_cpu_pack_transposed(float *panel, int64_t panel_stride, const float *a, int64_t a_stride,
+                             int64_t rows, int64_t columns, float *sums)
+{
+    int64_t m = 0;
+    for (; m + TRM_LANES <= columns; m += TRM_LANES) {
+        v16 sum = transpose_16(panel + m * panel_stride, panel_stride, a + m, a_stride, rows);
+        if (sums != NULL)
+            v16_store(sums + m, v16_load(sums + m) + sum);
+    }
+    for (; m < columns; m++) {
+        float sum = 0.0f;
+        for (int64_t k = 0; k < rows; k++) {
+            panel[m * panel_stride + k] = a[k * a_stride + m];
+            sum += a[k * a_stride + m];
+        }
+        if (sums != NULL)
+            sums[m] += sum;
+    }
+}
+
+void trm_cpu_pack_rows(float *panel, int64_t panel_stride, const float *b, int64_t b_stride,
+                       int64_t rows, int64_t columns)
+{
+    for (int64_t k = 0; k < rows; k++)
+        memcpy(panel + k * panel_stride, b + k * b_stride, (size_t)columns * sizeof(*panel));
+}

@@ -1,0 +1,135 @@
+#include "trainer/optimizer/optimizer.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+
+struct trm_optimizer {
+    const struct trm_config *config;
+    const struct trm_layout *layout;
+    struct trm_device *device;
+    struct trm_layout_run *runs;
+    int run_count;
+    float *exp_avg, *exp_avg_sq;
+};
+
+enum trm_status trm_optimizer_create(const struct trm_config *config,
+                                     const struct trm_layout *layout, int data_rank,
+                                     struct trm_device *device, struct trm_optimizer **out,
+                                     struct trm_error *err)
+{
+    struct trm_optimizer *o = calloc(1, sizeof *o);
+    int count = trm_layout_owned_runs(layout, data_rank, NULL, 0);
+
+    if (o)
+        o->runs = calloc((size_t)count + 1, sizeof *o->runs);
+    if (!o || !o->runs) {
+        free(o);
+        return trm_error_set(err, TRM_ERR_MEMORY, "no memory for the optimizer");
+    }
+    o->config = config;
+    o->layout = layout;
+    o->device = device;
+    o->run_count = trm_layout_owned_runs(layout, data_rank, o->runs, count);
+    *out = o;
+    return TRM_OK;
+}
+
+void trm_optimizer_destroy(struct trm_optimizer *o)
+{
+    if (!o)
+        return;
+    free(o->runs);
+    free(o);
+}
+
+void trm_optimizer_place(struct trm_optimizer *o, struct trm_arena *arena)
+{
+    size_t bytes = (size_t)o->layout->owned_elements * sizeof(float);
+    o->exp_avg = trm_arena_alloc(arena, TRM_ARENA_OPTIMIZER, bytes);
+    o->exp_avg_sq = trm_arena_alloc(arena, TRM_ARENA_OPTIMIZER, bytes);
+}
+
+float *trm_optimizer_exp_avg(struct trm_optimizer *o)
+{
+    return o->exp_avg;
+}
+
+float *trm_optimizer_exp_avg_sq(struct trm_optimizer *o)
+{
+    return o->exp_avg_sq;
+}
+
+const struct trm_layout_run *trm_optimizer_runs(const struct trm_optimizer *o, int *count)
+{
+    *count = o->run_count;
+    return o->runs;
+}
+
+void trm_optimizer_sum_of_squares(struct trm_optimizer *o, float *owned_gradient,
+                                  struct trm_exact_sum *sum)
+{
+    int next;
+
+    /* Fused tensors are one span: blocks count from the aligned start of the first, so that a cut
+     * between shards, aligned too, never falls inside a block. */
+    for (int i = 0; i < o->run_count; i = next) {
+        const struct trm_layout_run *run = &o->runs[i];
+        int64_t elements = run->end - run->begin;
+        for (next = i + 1; next < o->run_count; next++) {
+            const struct trm_layout_run *after = &o->runs[next];
+            if (after->begin > 0 || !o->layout->tensors[after->tensor].spec.fused)
+                break;
+            elements += after->end;
+        }
+        TRM_ASSERT(run->flat_offset % TRM_NORM_BLOCK == 0);
+        if (o->layout->tensors[run->tensor].counted)
+            o->device->ops->sum_of_squares(
+                o->device, sum,
+                trm_tensor_1d(owned_gradient + run->owned_offset, TRM_F32, elements));
+    }
+}
+
+/* base^exponent by squaring: the same bits with any C library. */
+static double power(double base, int64_t exponent)
+{
+    double result = 1.0;
+    for (; exponent > 0; exponent >>= 1) {
+        if (exponent & 1)
+            result *= base;
+        base *= base;
+    }
+    return result;
+}
+
+void trm_optimizer_update(struct trm_optimizer *o, int64_t step, double learning_rate,
+                          double gradient_scale, float *parameters, float *owned_gradient)
+{
+    const struct trm_config *config = o->config;
+    struct trm_adamw settings = {
+        .learning_rate = (float)learning_rate,
+        .beta1 = (float)config->adam_beta1,
+        .beta2 = (float)config->adam_beta2,
+        .epsilon = (float)config->adam_eps,
+        .bias_correction1 = (float)(1.0 - power(config->adam_beta1, step)),
+        .bias_correction2 = (float)(1.0 - power(config->adam_beta2, step)),
+        .gradient_scale = (float)gradient_scale,
+    };
+
+    for (int i = 0; i < o->run_count; i++) {
+        const struct trm_layout_run *run = &o->runs[i];
+        int64_t count = run->end - run->begin;
+        bool decay = o->layout->tensors[run->tensor].spec.decay;
+        settings.weight_decay = decay ? (float)config->weight_decay : 0.0f;
+        o->device->ops->adamw(
+            o->device, trm_tensor_1d(parameters + run->flat_offset, TRM_F32, count),
+            trm_tensor_1d(o->exp_avg + run->owned_offset, TRM_F32, count),
+            trm_tensor_1d(o->exp_avg_sq + run->owned_offset, TRM_F32, count),
+            trm_tensor_1d(owned_gradient + run->owned_offset, TRM_F32, count), &settings);
+    }
+}
+
+double trm_clip_factor(double norm, double limit)
+{
+    return limit > 0.0 && norm > limit ? limit / norm : 1.0;
+}

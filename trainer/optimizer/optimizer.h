@@ -1,0 +1,47 @@
+/*
+ * ★ trm_optimizer: AdamW over the shards that this rank owns (ZeRO-1: Rajbhandari et al., 2020).
+ *
+ * Moments exist for owned elements alone. The squared gradient norm is an exact sum over fixed
+ * blocks, so it depends on no layout of data-parallel ranks; replicated tensors count once.
+ */
+#ifndef TRM_TRAINER_OPTIMIZER_OPTIMIZER_H
+#define TRM_TRAINER_OPTIMIZER_OPTIMIZER_H
+
+#include "base/arena.h"
+#include "base/exact_sum.h"
+#include "trainer/config/config.h"
+#include "trainer/ops/ops.h"
+#include "trainer/plan/layout.h"
+
+struct trm_optimizer;
+
+/* Borrows config, layout and device. *out is returned owned. */
+enum trm_status trm_optimizer_create(const struct trm_config *config,
+                                     const struct trm_layout *layout, int data_rank,
+                                     struct trm_device *device, struct trm_optimizer **out,
+                                     struct trm_error *err);
+void trm_optimizer_destroy(struct trm_optimizer *optimizer);
+
+/* Takes both moments from the arena; runs twice. */
+void trm_optimizer_place(struct trm_optimizer *optimizer, struct trm_arena *arena);
+
+/* First and second moment, layout->owned_elements floats each; borrowed. */
+float *trm_optimizer_exp_avg(struct trm_optimizer *optimizer);
+float *trm_optimizer_exp_avg_sq(struct trm_optimizer *optimizer);
+
+/* The runs of this rank's shards; borrowed. */
+const struct trm_layout_run *trm_optimizer_runs(const struct trm_optimizer *optimizer, int *count);
+
+/* Adds the sum of squares of the owned gradients that count on this rank. */
+void trm_optimizer_sum_of_squares(struct trm_optimizer *optimizer, float *owned_gradient,
+                                  struct trm_exact_sum *sum);
+
+/* One update of the owned parameters inside the flat vector. `step` counts from 1; the gradient is
+ * multiplied by `gradient_scale` (1 / tokens, times the clip factor). */
+void trm_optimizer_update(struct trm_optimizer *optimizer, int64_t step, double learning_rate,
+                          double gradient_scale, float *parameters, float *owned_gradient);
+
+/* min(1, limit / norm); 1 when limit is 0. */
+double trm_clip_factor(double norm, double limit);
+
+#endif

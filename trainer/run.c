@@ -1,0 +1,393 @@
+/* Set-up and loop. */
+#include "trainer/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/human.h"
+#include "base/machine.h"
+#include "collectives/agree.h"
+#include "trainer/evaluate.h"
+#include "trainer/ops/cpu/cpu.h"
+#include "trainer/signals.h"
+#include "trainer/state.h"
+#include "trainer/step.h"
+
+#define READ_AHEAD 4 /* batches */
+
+static enum trm_status open_device(struct trm_run *run, struct trm_error *err)
+{
+    int64_t threads = run->config->cpu_threads;
+
+    if (run->config->device == TRM_DEVICE_CUDA)
+        return trm_error_set(err, TRM_ERR_CONFIG,
+                             "device is cuda, and this build has no CUDA; use --device cpu");
+    if (threads == 0) {
+        threads = trm_machine_cores() / run->local_size;
+        if (threads < 1)
+            threads = 1;
+    }
+    run->threads = (int)threads;
+    return trm_device_cpu(&run->device, (int)threads, err);
+}
+
+/* All ranks must compute alike: compares each rank's description with rank 0's. */
+static enum trm_status compare_devices(struct trm_run *run, struct trm_error *err)
+{
+    char mine[256], first[256];
+    enum trm_status status;
+
+    trm_device_describe(&run->device, mine, sizeof mine);
+    memcpy(first, mine, sizeof first);
+    status = trm_comm_broadcast(run->world, first, sizeof first, 0, NULL, err);
+    if (status == TRM_OK && strcmp(mine, first) != 0)
+        status = trm_error_set(err, TRM_ERR_CONFIG,
+                               "computes with \"%s\", rank 0 with \"%s\"; all nodes of a run need the "
+                               "same instruction set and libraries",
+                               mine, first);
+    return trm_agree(run->world, status, err);
+}
+
+static enum trm_status create_layout(struct trm_run *run, struct trm_error *err)
+{
+    int count = trm_model_declare(run->config, run->mesh.tensor_size, NULL, 0);
+    struct trm_tensor_spec *specs = calloc((size_t)count, sizeof *specs);
+    struct trm_layout_shape shape = {
+        .tensor_size = run->mesh.tensor_size,
+        .tensor_rank = run->mesh.tensor_rank,
+        .data_size = run->mesh.data_size,
+        .bucket_elements = run->config->ddp_bucket_size,
+    };
+    enum trm_status status;
+
+    if (!specs)
+        return trm_error_set(err, TRM_ERR_MEMORY, "no memory for %d tensors", count);
+    trm_model_declare(run->config, run->mesh.tensor_size, specs, count);
+    status = trm_layout_create(specs, count, &shape, &run->layout, err);
+    free(specs);
+    return status;
+}
+
+/* Where each micro-batch of this rank's lanes starts in a global batch. */
+static enum trm_status list_offsets(struct trm_run *run, struct trm_error *err)
+{
+    const struct trm_config *config = run->config;
+    int lanes = trm_lanes_schedule(run->lanes, run->mesh.data_rank, NULL, 0);
+    struct trm_lane_step *steps = calloc((size_t)lanes + 1, sizeof *steps);
+    int64_t accumulation = config->accumulation;
+
+    run->lane_count = lanes;
+    run->micro_batch_count = (int)(lanes * accumulation);
+    run->offsets = calloc((size_t)run->micro_batch_count + 1, sizeof *run->offsets);
+    if (!steps || !run->offsets) {
+        free(steps);
+        return trm_error_set(err, TRM_ERR_MEMORY, "no memory for %d lanes", lanes);
+    }
+    trm_lanes_schedule(run->lanes, run->mesh.data_rank, steps, lanes);
+    for (int i = 0; i < run->micro_batch_count; i++)
+        run->offsets[i] = (steps[i / accumulation].lane * accumulation + i % accumulation) *
+                          config->micro_batch_size;
+    free(steps);
+    return TRM_OK;
+}
+
+static enum trm_status create_parts(struct trm_run *run, struct trm_error *err)
+{
+    const struct trm_config *config = run->config;
+    struct trm_model_setup setup = {
+        .config = config,
+        .device = &run->device,
+        .tensor = run->mesh.tensor,
+        .type = TRM_F32,
+        .batch = config->micro_batch_size,
+        .training = true,
+    };
+    enum trm_status status = create_layout(run, err);
+
+    if (status == TRM_OK)
+        status = trm_lanes_create((int)config->lanes, run->mesh.data_size, &run->lanes, err);
+    if (status == TRM_OK)
+        status = list_offsets(run, err);
+    setup.layout = run->layout;
+    if (status == TRM_OK)
+        status = trm_model_create(&setup, &run->model, err);
+    if (status == TRM_OK)
+        status = trm_grad_sync_create(run->layout, run->lanes, run->mesh.data,
+                                      config->reduction == TRM_REDUCTION_FASTEST, &run->grad_sync,
+                                      err);
+    if (status == TRM_OK)
+        status = trm_param_gather_create(run->layout, run->mesh.data, &run->param_gather, err);
+    if (status == TRM_OK)
+        status = trm_optimizer_create(config, run->layout, run->mesh.data_rank, &run->device,
+                                      &run->optimizer, err);
+    return status;
+}
+
+/* All memory of the run, in one order for both passes over the arena. */
+static enum trm_status place_parts(struct trm_run *run, struct trm_error *err)
+{
+    size_t length = (size_t)run->config->seq_length;
+    size_t micro_bytes = (size_t)run->config->micro_batch_size * length * sizeof(int32_t);
+    struct trm_arena *arena = &run->arena;
+
+    run->parameters = trm_arena_alloc(arena, TRM_ARENA_PARAMETERS,
+                                      (size_t)run->layout->elements * sizeof(float));
+    trm_grad_sync_place(run->grad_sync, arena);
+    trm_optimizer_place(run->optimizer, arena);
+    run->valid_inputs = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, micro_bytes);
+    run->valid_targets = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, micro_bytes);
+    run->sample = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, (length + 1) * sizeof(int32_t));
+    return trm_model_place(run->model, arena, err);
+}
+
+static enum trm_status check_memory(const struct trm_run *run, struct trm_error *err)
+{
+    uint64_t available = trm_machine_available_bytes() / (uint64_t)run->local_size;
+    char need[32], have[32];
+
+    if (available == 0 || run->arena.used <= available)
+        return TRM_OK;
+    return trm_error_set(
+        err, TRM_ERR_MEMORY,
+        "needs %s per rank, and this node has %s available for each of its %d ranks; use "
+        "--recompute-granularity full, a smaller --micro-batch-size, or fewer ranks per node",
+        trm_human_bytes(need, sizeof need, run->arena.used),
+        trm_human_bytes(have, sizeof have, available), run->local_size);
+}
+
+static enum trm_status allocate(struct trm_run *run, struct trm_error *err)
+{
+    char plan[512], count[32];
+    enum trm_status status;
+
+    trm_arena_init(&run->arena);
+    status = place_parts(run, err);
+    if (status == TRM_OK) {
+        trm_arena_describe(&run->arena, plan, sizeof plan);
+        trm_log(&run->log, TRM_LOG_INFO, "%s parameters; will use %s",
+                trm_human_count(count, sizeof count, (uint64_t)run->layout->parameter_count), plan);
+        status = check_memory(run, err);
+    }
+    if (status == TRM_OK)
+        status = trm_arena_commit(&run->arena, err);
+    if (status == TRM_OK)
+        status = place_parts(run, err);
+    if (status == TRM_OK)
+        trm_model_set_parameters(run->model, run->parameters);
+    return trm_agree(run->world, status, err);
+}
+
+static enum trm_status open_part(struct trm_run *run, const struct trm_string_list *paths,
+                                 enum trm_dataset_part part, double begin, double end,
+                                 struct trm_dataset **out, struct trm_error *err)
+{
+    const struct trm_config *config = run->config;
+    struct trm_dataset_settings settings = {
+        .paths = (const char *const *)paths->items,
+        .path_count = paths->count,
+        .seq_length = config->seq_length,
+        .vocab_size = config->vocab_size,
+        .seed = (uint64_t)config->seed,
+        .raw_token_bytes = config->raw_token_type == TRM_RAW_UINT32 ? 4 : 2,
+        .part = part,
+        .part_begin = begin,
+        .part_end = end,
+    };
+    return trm_dataset_open(&settings, out, err);
+}
+
+static enum trm_status open_data(struct trm_run *run, struct trm_error *err)
+{
+    const struct trm_config *config = run->config;
+    double cut = config->train_fraction;
+    enum trm_status status =
+        open_part(run, &config->train_data_path, TRM_PART_TRAIN, 0, cut, &run->train, err);
+
+    if (status == TRM_OK && config->eval_iters > 0) {
+        if (config->valid_data_path.count > 0)
+            status = open_part(run, &config->valid_data_path, TRM_PART_VALID, 0, 1, &run->valid, err);
+        else if (cut < 1)
+            status =
+                open_part(run, &config->train_data_path, TRM_PART_VALID, cut, 1, &run->valid, err);
+    }
+    return trm_agree(run->world, status, err);
+}
+
+static enum trm_status start_reader(struct trm_run *run, struct trm_error *err)
+{
+    struct trm_skip *skips = calloc((size_t)run->state.skip_count + 1, sizeof *skips);
+    struct trm_reader_settings settings = {
+        .global_batch = run->config->global_batch_size,
+        .micro_batch = run->config->micro_batch_size,
+        .offsets = run->offsets,
+        .micro_batches = run->micro_batch_count,
+        .next_number = run->state.next_sample,
+        .data_hash = run->state.data_hash,
+        .skips = skips,
+        .skip_count = run->state.skip_count,
+        .depth = READ_AHEAD,
+    };
+    enum trm_status status;
+
+    if (!skips)
+        return trm_error_set(err, TRM_ERR_MEMORY, "no memory for the list of skipped samples");
+    for (int i = 0; i < run->state.skip_count; i++)
+        skips[i] = (struct trm_skip){run->state.skips[i].first, run->state.skips[i].count};
+    status = trm_reader_create(run->train, &settings, &run->reader, err);
+    free(skips);
+    return status;
+}
+
+/* The run's directory: resolved configuration and metrics. */
+static enum trm_status open_run_dir(struct trm_run *run, struct trm_error *err)
+{
+    char path[TRM_PATH_BYTES];
+    enum trm_status status = TRM_OK;
+
+    run->metrics = (struct trm_metrics){.fd = -1,
+                                        .train_iters = run->config->train_iters,
+                                        .log_interval = run->config->log_interval};
+    if (run->world->rank == 0) {
+        status = trm_file_make_directories(run->config->run_dir, err);
+        if (status == TRM_OK)
+            status = trm_file_path(path, err, "%s/config.yaml", run->config->run_dir);
+        if (status == TRM_OK)
+            status = trm_file_replace(path, run->state.config_yaml, strlen(run->state.config_yaml),
+                                      err);
+        if (status == TRM_OK)
+            status = trm_metrics_open(&run->metrics, run->config->run_dir, run->state.step, err);
+    }
+    return trm_agree(run->world, status, err);
+}
+
+static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
+{
+    char text[256];
+    enum trm_status status = trm_mesh_create(
+        run->world, (int)run->config->tensor_model_parallel_size, &run->mesh, err);
+
+    if (status == TRM_OK)
+        status = trm_agree(run->world, open_device(run, err), err);
+    if (status == TRM_OK)
+        status = compare_devices(run, err);
+    if (status == TRM_OK)
+        status = trm_agree(run->world, create_parts(run, err), err);
+    if (status != TRM_OK)
+        return status;
+    trm_device_describe(&run->device, text, sizeof text);
+    trm_log(&run->log, TRM_LOG_INFO, "%d rank%s: data %d x tensor %d, %lld lanes; %s, %d thread%s",
+            run->world->size, run->world->size > 1 ? "s" : "", run->mesh.data_size,
+            run->mesh.tensor_size, (long long)run->config->lanes, text, run->threads,
+            run->threads > 1 ? "s" : "");
+    status = open_data(run, err);
+    if (status == TRM_OK)
+        status = allocate(run, err);
+    if (status == TRM_OK)
+        status = trm_state_begin(run, err);
+    if (status == TRM_OK)
+        status = open_run_dir(run, err);
+    if (status == TRM_OK)
+        status = trm_agree(run->world, start_reader(run, err), err);
+    return status;
+}
+
+static bool divides(int64_t interval, int64_t step)
+{
+    return interval > 0 && step % interval == 0;
+}
+
+/* Trains until the last step or a request to stop; *stopped tells which. */
+static enum trm_status loop(struct trm_run *run, bool *stopped, struct trm_error *err)
+{
+    const struct trm_config *config = run->config;
+    struct trm_step_metrics metrics;
+    enum trm_status status = TRM_OK;
+
+    while (run->state.step < config->train_iters) {
+        status = trm_step(run, stopped, &metrics, err);
+        if (status == TRM_OK && *stopped)
+            return TRM_OK;
+        if (status == TRM_OK)
+            status = trm_agree(run->world, trm_metrics_step(&run->metrics, &metrics, err), err);
+        if (status != TRM_OK)
+            return status;
+        int64_t step = run->state.step;
+        if (divides(config->eval_interval, step) && step < config->train_iters)
+            status = trm_evaluate(run, err);
+        if (status == TRM_OK && divides(config->save_interval, step))
+            status = trm_state_save(run, err);
+        if (status != TRM_OK)
+            return status;
+        if (divides(config->exit_interval, step)) {
+            *stopped = step < config->train_iters;
+            return TRM_OK;
+        }
+    }
+    return TRM_OK;
+}
+
+static enum trm_status train(struct trm_run *run, struct trm_error *err)
+{
+    int64_t first_step = run->state.step;
+    bool stopped = false;
+    enum trm_status status = loop(run, &stopped, err);
+
+    if (status == TRM_OK && !stopped &&
+        (run->state.step > first_step || run->config->train_iters == 0))
+        status = trm_evaluate(run, err);
+    if (status == TRM_OK)
+        status = trm_state_save(run, err);
+    if (status == TRM_OK && stopped)
+        return trm_error_set(err, TRM_ERR_STOPPED,
+                             "stopped on request after step %lld of %lld; start again to go on",
+                             (long long)run->state.step, (long long)run->config->train_iters);
+    if (status == TRM_OK)
+        trm_log(&run->log, TRM_LOG_INFO, "done: %lld steps, checkpoint \"%s/step-%08lld\"",
+                (long long)run->state.step, run->config->save, (long long)run->state.step);
+    return status;
+}
+
+static void tear_down(struct trm_run *run)
+{
+    trm_metrics_close(&run->metrics);
+    trm_reader_destroy(run->reader);
+    trm_dataset_close(run->train);
+    trm_dataset_close(run->valid);
+    trm_optimizer_destroy(run->optimizer);
+    trm_param_gather_destroy(run->param_gather);
+    trm_grad_sync_destroy(run->grad_sync);
+    trm_model_destroy(run->model);
+    trm_lanes_destroy(run->lanes);
+    trm_layout_destroy(run->layout);
+    trm_arena_destroy(&run->arena);
+    trm_mesh_destroy(&run->mesh);
+    trm_ckpt_state_destroy(&run->state);
+    free(run->offsets);
+}
+
+enum trm_status trm_run_train(struct trm_config *config, struct trm_comm *world, int local_rank,
+                              int local_size, struct trm_error *err)
+{
+    enum trm_status status;
+    struct trm_run *run = calloc(1, sizeof *run);
+
+    if (!run)
+        return trm_error_set(err, TRM_ERR_MEMORY, "no memory for the run");
+    run->config = config;
+    run->world = world;
+    run->local_rank = local_rank;
+    run->local_size = local_size;
+    run->metrics.fd = -1;
+    run->log = (struct trm_log){
+        .level = world->rank == 0 ? TRM_LOG_INFO : TRM_LOG_ERROR, .rank = -1, .fd = STDERR_FILENO};
+    trm_signals_install();
+    status = set_up(run, err);
+    if (status == TRM_OK)
+        status = train(run, err);
+    tear_down(run);
+    free(run);
+    return status;
+}

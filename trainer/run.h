@@ -1,0 +1,55 @@
+/*
+ * ★ trm_run: one process's part of a training run, from set-up to the last step.
+ *
+ * Owns configuration, mesh, device, layout, model, gradient exchange, optimizer, data and the
+ * persistent state (struct trm_ckpt_state: everything that is not a tensor). The functions of step.c,
+ * evaluate.c and state.c work on it; nothing else keeps state.
+ */
+#ifndef TRM_TRAINER_RUN_H
+#define TRM_TRAINER_RUN_H
+
+#include "base/log.h"
+#include "checkpoint/catalog.h"
+#include "collectives/mesh.h"
+#include "trainer/data/reader.h"
+#include "trainer/metrics.h"
+#include "trainer/model/model.h"
+#include "trainer/optimizer/grad_sync.h"
+#include "trainer/optimizer/optimizer.h"
+#include "trainer/optimizer/param_gather.h"
+
+struct trm_run {
+    struct trm_config *config; /* borrowed; checked against the world's size */
+    struct trm_comm *world;    /* borrowed */
+    struct trm_log log;
+    int local_size, local_rank; /* ranks of this node */
+    int threads;                /* OpenMP, of this rank */
+    struct trm_mesh mesh;
+    struct trm_device device;
+    struct trm_layout *layout;
+    struct trm_lanes *lanes;
+    struct trm_model *model;
+    struct trm_grad_sync *grad_sync;
+    struct trm_param_gather *param_gather;
+    struct trm_optimizer *optimizer;
+    struct trm_arena arena;
+    float *parameters; /* flat vector, in the arena */
+
+    struct trm_dataset *train, *valid;
+    struct trm_reader *reader;
+    int64_t *offsets; /* where each of this rank's micro-batches starts in a global batch */
+    int lane_count, micro_batch_count;
+    int32_t *valid_inputs, *valid_targets; /* one micro-batch, in the arena */
+    int32_t *sample;                       /* [seq_length + 1] */
+
+    struct trm_metrics metrics;
+    struct trm_ckpt_state state;
+    int64_t saved_step; /* newest step on disk, -1: none */
+};
+
+/* Collective over `world`. Sets everything up, starts afresh or from a checkpoint, trains to the end
+ * or to a stop request, and leaves a checkpoint. TRM_ERR_STOPPED after a stop that is durable. */
+enum trm_status trm_run_train(struct trm_config *config, struct trm_comm *world, int local_rank,
+                              int local_size, struct trm_error *err);
+
+#endif

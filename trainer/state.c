@@ -1,0 +1,295 @@
+#include "trainer/state.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/human.h"
+#include "checkpoint/parallel/load.h"
+#include "checkpoint/parallel/save.h"
+#include "collectives/agree.h"
+#include "trainer/model/init.h"
+#include "trainer/pieces.h"
+
+static struct trm_pieces_memory memory_of(struct trm_run *run)
+{
+    return (struct trm_pieces_memory){
+        .parameters = run->parameters,
+        .exp_avg = trm_optimizer_exp_avg(run->optimizer),
+        .exp_avg_sq = trm_optimizer_exp_avg_sq(run->optimizer),
+    };
+}
+
+/* The configuration and fingerprint that the next checkpoint carries: this process's. */
+static enum trm_status describe_self(struct trm_run *run, struct trm_error *err)
+{
+    char text[256];
+
+    trm_device_describe(&run->device, text, sizeof text);
+    free(run->state.config_yaml);
+    free(run->state.fingerprint);
+    run->state.config_yaml = trm_config_to_yaml(run->config);
+    run->state.fingerprint = strdup(text);
+    run->state.data_parallel_size = run->mesh.data_size;
+    run->state.tensor_model_parallel_size = run->mesh.tensor_size;
+    if (!run->state.config_yaml || !run->state.fingerprint)
+        return trm_error_set(err, TRM_ERR_MEMORY, "no memory for the run's description");
+    return TRM_OK;
+}
+
+static enum trm_status start_afresh(struct trm_run *run, struct trm_error *err)
+{
+    int count;
+    const struct trm_layout_run *runs = trm_optimizer_runs(run->optimizer, &count);
+    uint64_t bits[2] = {0, 0};
+    enum trm_status status = TRM_OK;
+
+    if (run->world->rank == 0 && getrandom(bits, sizeof bits, 0) != (ssize_t)sizeof bits)
+        status = trm_error_set(err, TRM_ERR_IO, "the system has no random numbers for a run id");
+    status = trm_agree(run->world, status, err);
+    if (status == TRM_OK)
+        status = trm_comm_broadcast(run->world, bits, sizeof bits, 0, NULL, err);
+    if (status != TRM_OK)
+        return status;
+    snprintf(run->state.run_id, sizeof run->state.run_id, "%016llx%016llx",
+             (unsigned long long)bits[0], (unsigned long long)bits[1]);
+    run->state.last_loss = run->state.valid_loss = NAN;
+    for (int i = 0; i < count; i++)
+        trm_init_fill(run->layout, runs[i].tensor, runs[i].begin, runs[i].end,
+                      (uint64_t)run->config->seed, run->parameters + runs[i].flat_offset);
+    return TRM_OK;
+}
+
+static void passed_over(void *context, const char *path, const char *reason)
+{
+    const struct trm_log *log = context;
+    trm_log(log, TRM_LOG_WARNING, "passed over checkpoint \"%s\": %s", path, reason);
+}
+
+enum trm_status trm_state_open(const struct trm_config *config, struct trm_comm *world,
+                               const struct trm_log *log, struct trm_checkpoint **out,
+                               struct trm_error *err)
+{
+    bool automatic = strcmp(config->load, "auto") == 0, afresh = strcmp(config->load, "none") == 0;
+    const char *where = automatic || afresh ? config->save : config->load;
+    struct trm_checkpoint *found = NULL;
+    enum trm_status status =
+        trm_checkpoint_open(world, where, config->ckpt_step, passed_over,
+                            (void *)(uintptr_t)log, &found, err);
+
+    *out = NULL;
+    if ((automatic || afresh) && status == TRM_ERR_NOT_FOUND && config->ckpt_step < 0)
+        return TRM_OK;
+    if (afresh && (status == TRM_OK || status == TRM_ERR_CORRUPT)) {
+        trm_checkpoint_close(found);
+        return trm_error_set(err, TRM_ERR_CONFIG,
+                             "\"%s\" holds checkpoints, and `load: none` would start over them; give "
+                             "another run_dir or save, or use `load: auto` to go on",
+                             where);
+    }
+    if (status == TRM_OK)
+        *out = found;
+    return status;
+}
+
+/* What a comparison of configurations found. */
+struct differences {
+    const struct trm_log *log;
+    char identity[256]; /* the first key that makes it another model */
+};
+
+static void on_difference(void *context, const char *name, enum trm_key_class key_class,
+                          const char *before, const char *after)
+{
+    struct differences *d = context;
+
+    if (key_class == TRM_CLASS_IDENTITY && d->identity[0] == '\0')
+        snprintf(d->identity, sizeof d->identity, "%s %.80s, and this run has %.80s", name, before,
+                 after);
+    else if (key_class == TRM_CLASS_NUMERICS)
+        trm_log(d->log, TRM_LOG_WARNING,
+                "%s was %s in the checkpoint and is %s now: results agree to rounding from here on, "
+                "not bit for bit",
+                name, before, after);
+    else if (key_class == TRM_CLASS_SCHEDULE)
+        trm_log(d->log, TRM_LOG_INFO, "%s changes from %s to %s", name, before, after);
+}
+
+static enum trm_status compare_with(struct trm_run *run, const struct trm_checkpoint *checkpoint,
+                                    struct trm_error *err)
+{
+    const struct trm_ckpt_state *state = &trm_checkpoint_catalog(checkpoint)->state;
+    struct differences differences = {.log = &run->log};
+    struct trm_config *theirs = NULL;
+    enum trm_status status = trm_config_create(&theirs, err);
+
+    if (status == TRM_OK)
+        status = trm_config_load_text(theirs, state->config_yaml, strlen(state->config_yaml),
+                                      trm_checkpoint_path(checkpoint), err);
+    if (status == TRM_OK)
+        status = trm_config_check(theirs, 0, err);
+    if (status != TRM_OK)
+        goto out;
+    trm_config_compare(theirs, run->config, on_difference, &differences);
+    if (differences.identity[0])
+        status = trm_error_set(err, TRM_ERR_CONFIG,
+                               "checkpoint \"%s\" has %s; use the checkpoint's value, or start "
+                               "another run",
+                               trm_checkpoint_path(checkpoint), differences.identity);
+    else if (state->fingerprint && strcmp(state->fingerprint, run->state.fingerprint) != 0)
+        trm_log(&run->log, TRM_LOG_WARNING,
+                "the checkpoint was written on \"%s\", this is \"%s\": results agree to rounding from "
+                "here on, not bit for bit",
+                state->fingerprint, run->state.fingerprint);
+out:
+    trm_config_destroy(theirs);
+    return status;
+}
+
+/* The checkpoint's number of each of the layout's tensors. */
+static enum trm_status match_tensors(struct trm_run *run, const struct trm_checkpoint *checkpoint,
+                                     int *numbers, struct trm_error *err)
+{
+    const struct trm_catalog *catalog = trm_checkpoint_catalog(checkpoint);
+
+    for (int i = 0; i < run->layout->tensor_count; i++) {
+        const struct trm_tensor_spec *spec = &run->layout->tensors[i].spec;
+        int found = trm_checkpoint_find(checkpoint, spec->name);
+        if (found < 0)
+            return trm_error_set(err, TRM_ERR_MISMATCH,
+                                 "checkpoint \"%s\" has no tensor \"%s\", which the model needs",
+                                 trm_checkpoint_path(checkpoint), spec->name);
+        const struct trm_ckpt_tensor *t = &catalog->tensors[found];
+        if (t->rows != spec->rows || t->columns != spec->columns || t->type != TRM_F32)
+            return trm_error_set(
+                err, TRM_ERR_MISMATCH,
+                "tensor \"%s\" is %lld x %lld %s in checkpoint \"%s\", and %lld x %lld float32 in "
+                "the model",
+                spec->name, (long long)t->rows, (long long)t->columns, trm_type_name(t->type),
+                trm_checkpoint_path(checkpoint), (long long)spec->rows, (long long)spec->columns);
+        numbers[i] = found;
+    }
+    return TRM_OK;
+}
+
+/* Copies the counters; strings of the old writer are not kept. */
+static enum trm_status take_state(struct trm_run *run, const struct trm_ckpt_state *from,
+                                  struct trm_error *err)
+{
+    struct trm_ckpt_state *to = &run->state;
+    struct trm_ckpt_skip *skips = calloc((size_t)from->skip_count + 1, sizeof *skips);
+
+    if (!skips)
+        return trm_error_set(err, TRM_ERR_MEMORY, "no memory for the list of skipped samples");
+    memcpy(skips, from->skips, (size_t)from->skip_count * sizeof *skips);
+    memcpy(to->run_id, from->run_id, sizeof to->run_id);
+    to->lineage = from->lineage;
+    to->attempt = from->attempt + 1;
+    to->step = from->step;
+    to->next_sample = from->next_sample;
+    to->data_hash = from->data_hash;
+    to->last_loss = from->last_loss;
+    to->valid_loss = from->valid_loss;
+    free(to->skips);
+    to->skips = skips;
+    to->skip_count = from->skip_count;
+    return TRM_OK;
+}
+
+static enum trm_status restore(struct trm_run *run, struct trm_checkpoint *checkpoint,
+                               struct trm_error *err)
+{
+    struct trm_pieces_memory memory = memory_of(run);
+    struct trm_ckpt_piece *pieces = NULL;
+    int64_t begin_ns = trm_clock_now_ns(), bytes = 0;
+    int run_count, piece_count = 0;
+    const struct trm_layout_run *runs = trm_optimizer_runs(run->optimizer, &run_count);
+    int *numbers = calloc((size_t)run->layout->tensor_count, sizeof *numbers);
+    char size[32], duration[32];
+    enum trm_status status =
+        numbers ? TRM_OK : trm_error_set(err, TRM_ERR_MEMORY, "no memory to match tensors");
+
+    if (status == TRM_OK)
+        status = compare_with(run, checkpoint, err);
+    if (status == TRM_OK)
+        status = match_tensors(run, checkpoint, numbers, err);
+    if (status == TRM_OK)
+        status = trm_pieces_of_runs(run->layout, runs, run_count, &memory, numbers, false, &pieces,
+                                    &piece_count, err);
+    if (status == TRM_OK)
+        status = take_state(run, &trm_checkpoint_catalog(checkpoint)->state, err);
+    status = trm_agree(run->world, status, err);
+    if (status == TRM_OK)
+        status = trm_checkpoint_load(run->world, checkpoint, pieces, piece_count, &bytes, err);
+    if (status == TRM_OK)
+        trm_log(&run->log, TRM_LOG_INFO, "resumed from \"%s\" (step %lld): %s read by rank 0 in %s",
+                trm_checkpoint_path(checkpoint), (long long)run->state.step,
+                trm_human_bytes(size, sizeof size, (uint64_t)bytes),
+                trm_human_duration(duration, sizeof duration,
+                                   (double)(trm_clock_now_ns() - begin_ns) / 1e9));
+    free(pieces);
+    free(numbers);
+    return status;
+}
+
+enum trm_status trm_state_begin(struct trm_run *run, struct trm_error *err)
+{
+    struct trm_checkpoint *checkpoint = NULL;
+    enum trm_status status = trm_agree(run->world, describe_self(run, err), err);
+
+    run->saved_step = -1;
+    if (status == TRM_OK)
+        status = trm_state_open(run->config, run->world, &run->log, &checkpoint, err);
+    if (status != TRM_OK)
+        return status;
+    status = checkpoint ? restore(run, checkpoint, err) : start_afresh(run, err);
+    if (status == TRM_OK && checkpoint && strcmp(run->config->load, "auto") == 0)
+        run->saved_step = run->state.step;
+    trm_checkpoint_close(checkpoint);
+    if (status == TRM_OK)
+        status = trm_param_gather_start(run->param_gather, run->parameters, err);
+    return status;
+}
+
+enum trm_status trm_state_save(struct trm_run *run, struct trm_error *err)
+{
+    struct trm_pieces_memory memory = memory_of(run);
+    struct trm_ckpt_piece *pieces = NULL;
+    struct trm_ckpt_tensor *tensors;
+    int64_t begin_ns = trm_clock_now_ns(), bytes = 0;
+    int run_count, piece_count = 0;
+    const struct trm_layout_run *runs = trm_optimizer_runs(run->optimizer, &run_count);
+    char size[32], duration[32];
+    enum trm_status status;
+
+    if (run->saved_step == run->state.step)
+        return TRM_OK;
+    status = trm_param_gather_finish(run->param_gather, err);
+    if (status != TRM_OK)
+        return status;
+    tensors = trm_pieces_tensors(run->layout);
+    if (!tensors)
+        status = trm_error_set(err, TRM_ERR_MEMORY, "no memory to list tensors");
+    if (status == TRM_OK)
+        status = trm_pieces_of_runs(run->layout, runs, run_count, &memory, NULL, true, &pieces,
+                                    &piece_count, err);
+    status = trm_agree(run->world, status, err);
+    if (status == TRM_OK)
+        status = trm_checkpoint_save(run->world, run->config->save, &run->state, tensors,
+                                     run->layout->tensor_count, pieces, piece_count, &bytes, err);
+    if (status == TRM_OK) {
+        run->saved_step = run->state.step;
+        trm_log(&run->log, TRM_LOG_INFO, "saved \"%s/step-%08lld\" (%s by rank 0) in %s",
+                run->config->save, (long long)run->state.step,
+                trm_human_bytes(size, sizeof size, (uint64_t)bytes),
+                trm_human_duration(duration, sizeof duration,
+                                   (double)(trm_clock_now_ns() - begin_ns) / 1e9));
+    }
+    free(pieces);
+    free(tensors);
+    return status;
+}

@@ -1,0 +1,18 @@
+/* One optimizer step, in the order of data: samples, forward and backward per micro-batch, lane sums
+ * and exchange, norm and clip, AdamW on owned shards, gather. */
+#ifndef TRM_TRAINER_STEP_H
+#define TRM_TRAINER_STEP_H
+
+#include "trainer/run.h"
+
+/* Collective over the world. Advances run->state by one step and fills `metrics`. `stop`: some rank
+ * was asked to stop; then the step was not done. TRM_ERR_NUMERICS when loss or norm is not finite:
+ * parameters and state are as before. */
+enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metrics *metrics,
+                         struct trm_error *err);
+
+/* Sums `count` exact sums over all ranks and rounds each. */
+enum trm_status trm_step_reduce(struct trm_comm *world, struct trm_exact_sum *sums, int count,
+                                double *values, struct trm_error *err);
+
+#endif
