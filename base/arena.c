@@ -1,6 +1,5 @@
 #include "base/arena.h"
 
-#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -9,11 +8,10 @@
 #include <sys/mman.h>
 
 #include "base/assert.h"
-#include "base/file.h"
 #include "base/human.h"
+#include "base/machine.h"
 
 #define HUGE_PAGE_BYTES   ((size_t)2 << 20)
-#define SYSTEM_FILE_BYTES ((size_t)64 << 10)
 #define DESCRIPTION_BYTES 512
 
 static const char *const category_names[TRM_ARENA_CATEGORY_COUNT] = {
@@ -55,62 +53,7 @@ void *trm_arena_alloc(struct trm_arena *arena, enum trm_arena_category category,
     return piece;
 }
 
-/* The number behind `key` in a small file of the kernel's, times `unit`; SIZE_MAX when it is not
- * there or is no number ("max"). An empty key takes the start of the file. */
-static size_t system_number(const char *path, const char *key, size_t unit)
-{
-    char *text = NULL;
-    size_t bytes = 0;
-    size_t number = SIZE_MAX;
-    if (trm_file_read_all(path, SYSTEM_FILE_BYTES, &text, &bytes, NULL) != TRM_OK)
-        return SIZE_MAX;
-    const char *found = strstr(text, key);
-    if (found) {
-        char *end;
-        const char *start = found + strlen(key);
-        unsigned long long value = strtoull(start, &end, 10);
-        if (end != start && value <= SIZE_MAX / unit)
-            number = (size_t)value * unit;
-    }
-    free(text);
-    return number;
-}
-
-/* The lowest memory limit of this process's control group and those around it (version 2: a
- * container's, a batch job's); SIZE_MAX when there is none. */
-static size_t group_limit_bytes(void)
-{
-    char *groups = NULL;
-    size_t bytes = 0;
-    size_t lowest = SIZE_MAX;
-    if (trm_file_read_all("/proc/self/cgroup", SYSTEM_FILE_BYTES, &groups, &bytes, NULL) != TRM_OK)
-        return SIZE_MAX;
-    const char *group = strncmp(groups, "0::/", 4) == 0 ? groups + 3 : "/";
-    int length = (int)strcspn(group, "\n");
-    for (;;) {
-        char path[TRM_PATH_BYTES];
-        if (trm_file_path(path, NULL, "/sys/fs/cgroup%.*s/memory.max", length, group) == TRM_OK) {
-            size_t limit = system_number(path, "", 1);
-            lowest = limit < lowest ? limit : lowest;
-        }
-        if (length == 0)
-            break;
-        while (length > 0 && group[--length] != '/')
-            ;
-    }
-    free(groups);
-    return lowest;
-}
-
-/* What this process may still take. The kernel would grant more and kill somebody later. */
-static size_t available_bytes(void)
-{
-    size_t available = system_number("/proc/meminfo", "MemAvailable:", 1024);
-    size_t limit = group_limit_bytes();
-    return limit < available ? limit : available;
-}
-
-static enum trm_status refuse(const struct trm_arena *arena, size_t available,
+static enum trm_status refuse(const struct trm_arena *arena, uint64_t available,
                               struct trm_error *err)
 {
     char description[DESCRIPTION_BYTES], room[32];
@@ -127,8 +70,9 @@ enum trm_status trm_arena_commit(struct trm_arena *arena, struct trm_error *err)
     bool is_large = arena->used >= HUGE_PAGE_BYTES;
     size_t alignment = is_large ? HUGE_PAGE_BYTES : TRM_ARENA_ALIGNMENT;
     size_t capacity = round_up(arena->used ? arena->used : 1, alignment);
-    size_t available = available_bytes();
-    if (capacity == SIZE_MAX || capacity > available)
+    /* The kernel would grant more than there is, and kill somebody later. */
+    uint64_t available = trm_machine_available_bytes();
+    if (capacity == SIZE_MAX || (available > 0 && capacity > available))
         return refuse(arena, available, err);
     char *base = aligned_alloc(alignment, capacity);
     if (!base)

@@ -44,6 +44,9 @@ struct quiet {
 static struct quiet quiet_begin(void)
 {
     struct quiet quiet = {NULL, NULL};
+    /* Nor to tidy up at exit: it prints then, about files that were damaged. Counts once, before
+     * the first use; we close what we open. */
+    H5dont_atexit();
     H5Eget_auto2(H5E_DEFAULT, &quiet.function, &quiet.context);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     return quiet;

@@ -126,6 +126,12 @@ enum trm_status trm_stored_open(const char *path, struct trm_stored **out, struc
         status = read_tables(stored, err);
     if (status == TRM_OK)
         status = check_cover(stored, err);
+    /* "Not found" makes a program start afresh; a checkpoint with something missing must not. */
+    if (status == TRM_ERR_NOT_FOUND && trm_file_exists(path)) {
+        status = TRM_ERR_CORRUPT;
+        if (err != NULL)
+            err->status = status;
+    }
     if (status != TRM_OK) {
         trm_stored_close(stored);
         return status;

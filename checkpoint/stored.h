@@ -22,8 +22,8 @@ struct trm_stored {
     size_t manifest_bytes;
 };
 
-/* One directory. TRM_ERR_NOT_FOUND when it or its manifest is not there; TRM_ERR_CORRUPT or
- * TRM_ERR_MISMATCH naming the file that is not sound. *out is returned owned. */
+/* One directory. TRM_ERR_NOT_FOUND when it is not there; TRM_ERR_CORRUPT or TRM_ERR_MISMATCH naming
+ * the file that is missing or not sound. *out is returned owned. */
 enum trm_status trm_stored_open(const char *path, struct trm_stored **out, struct trm_error *err);
 
 /* The catalog alone: manifest read and checked, shards not looked at. */

@@ -93,6 +93,14 @@ enum trm_status trm_state_open(const struct trm_config *config, struct trm_comm 
     }
     if (status == TRM_OK)
         *out = found;
+    else if (status == TRM_ERR_NOT_FOUND) {
+        /* It was asked for by name: a mistake of the configuration, never a silent fresh start. */
+        status = err->status = TRM_ERR_CONFIG;
+        if (config->ckpt_step >= 0)
+            trm_error_prefix(err, "ckpt_step %lld", (long long)config->ckpt_step);
+        else
+            trm_error_prefix(err, "load \"%s\"", config->load);
+    }
     return status;
 }
 

@@ -95,8 +95,9 @@ expect "global_batch_size 20 is not a multiple of micro_batch_size 2 x lanes 4 =
     good.yaml --gbs 20 --mbs 2 --lanes 4
 expect "tensor_model_parallel_size 5 does not divide num_attention_heads 12; tensor_model_parallel_size 4 or 6 would fit" \
     good.yaml --tp 5
-expect "1 ranks are not a multiple of tensor_model_parallel_size 2; 2 ranks would fit" good.yaml --tp 2
-expect "data_parallel_size 2 x tensor_model_parallel_size 1 is 2 ranks, but 1 were started; start 2, or use data_parallel_size 1" \
+expect "the number of ranks, 1, is not a multiple of tensor_model_parallel_size 2; 2 ranks would fit" \
+    good.yaml --tp 2
+expect "data_parallel_size 2 x tensor_model_parallel_size 1 = 2 is not the number of ranks, 1; start 2 ranks, or use data_parallel_size 1" \
     good.yaml --dp 2
 expect "min_lr 0.01 is above lr 0.001; min_lr 0 to 0.001 fits" good.yaml --lr 1e-3 --min-lr 1e-2
 expect_text "split '95' is not two proportions TRAIN,VALID with TRAIN above 0; 95,5 would fit" \

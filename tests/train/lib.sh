@@ -30,7 +30,7 @@ train() {
     local name=$1 ranks=$2
     shift 2
     mpirun -np "$ranks" "${TRAINER:-$TRIREME_BIN/trireme-train}" "$scratch/tiny.yaml" \
-        --train-data-path "$scratch/text.bin" --run-dir "$scratch/$name" "$@" \
+        --train-data-path "$scratch/${TOKENS:-text.bin}" --run-dir "$scratch/$name" "$@" \
         >"$scratch/$name.out" 2>"$scratch/$name.err" </dev/null
 }
 

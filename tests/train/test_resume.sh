@@ -38,7 +38,7 @@ for signal in TERM USR1; do
     kill -s "$signal" "$(cat "$scratch/pid")"
     code=0
     wait "$launcher" || code=$?
-    [ "$code" = 75 ] || fail "SIG$signal exits 75, not $code"
+    [ "$code" = 75 ] || fail "SIG$signal exits 75, not $code: $(cat "$scratch/$name.err")"
     grep -q 'stopped on request' "$scratch/$name.err" || fail "SIG$signal: no word of it"
     step=$(basename "$(final "$name")" | sed 's/step-0*//')
     [ "$step" -ge 1 ] || fail "SIG$signal left no checkpoint"

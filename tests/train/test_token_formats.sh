@@ -6,7 +6,7 @@ make_text
 must_train llmc 1
 for format in megatron raw; do
     "$TRIREME_BIN/trireme" data prepare "$scratch/text" -o "$scratch/$format.bin" --format "$format" >/dev/null
-    must_train "$format" 1 --train-data-path "$scratch/$format.bin"
+    TOKENS=$format.bin must_train "$format" 1
     same llmc "$format" "llm.c and $format token files"
 done
 finish

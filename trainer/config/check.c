@@ -95,14 +95,14 @@ static enum trm_status check_ranks(const struct trm_config *config, const struct
     int64_t lanes = derived->lanes;
     if (world > 0 && world % tensor != 0)
         return trm_error_set(err, TRM_ERR_CONFIG,
-                             "%lld ranks are not a multiple of tensor_model_parallel_size %lld; "
-                             "%s ranks would fit",
+                             "the number of ranks, %lld, is not a multiple of "
+                             "tensor_model_parallel_size %lld; %s ranks would fit",
                              (long long)world, (long long)tensor, multiples(fit, world, tensor));
     if (world > 0 && data > 0 && data * tensor != world)
         return trm_error_set(err, TRM_ERR_CONFIG,
-                             "data_parallel_size %lld x tensor_model_parallel_size %lld is %lld "
-                             "ranks, but %lld were started; start %lld, or use data_parallel_size "
-                             "%lld",
+                             "data_parallel_size %lld x tensor_model_parallel_size %lld = %lld is "
+                             "not the number of ranks, %lld; start %lld ranks, or use "
+                             "data_parallel_size %lld",
                              (long long)data, (long long)tensor, (long long)(data * tensor),
                              (long long)world, (long long)(data * tensor),
                              (long long)(world / tensor));

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,12 @@ static void output_discard(struct output *output)
     output->fd = -1;
 }
 
+static bool is_same_file(const struct stat *info, const char *path)
+{
+    struct stat other;
+    return stat(path, &other) == 0 && other.st_dev == info->st_dev && other.st_ino == info->st_ino;
+}
+
 /* sizes[input_count] in bytes. */
 static enum trm_status measure_inputs(const struct trm_prepare_settings *settings, int64_t *sizes,
                                       int64_t *total, struct trm_error *err)
@@ -75,11 +82,12 @@ static enum trm_status measure_inputs(const struct trm_prepare_settings *setting
     for (int i = 0; i < settings->input_count; i++) {
         struct stat info;
         const char *path = settings->inputs[i];
-        if (stat(path, &info) != 0)
-            return trm_error_set(err, TRM_ERR_INPUT,
-                                 "input \"%s\": no such file, or no permission; "
-                                 "check the path",
-                                 path);
+        if (stat(path, &info) != 0) {
+            if (errno == ENOENT)
+                return trm_error_set(err, TRM_ERR_INPUT,
+                                     "input \"%s\": no such file; check the path", path);
+            return trm_error_set_errno(err, errno, "could not read input \"%s\"", path);
+        }
         if (!S_ISREG(info.st_mode))
             return trm_error_set(err, TRM_ERR_INPUT,
                                  "input \"%s\" is %s; name a regular file of text", path,
@@ -90,6 +98,10 @@ static enum trm_status measure_inputs(const struct trm_prepare_settings *setting
                 "input \"%s\" is empty (0 bytes); name a file with text, or leave it "
                 "out",
                 path);
+        if (is_same_file(&info, settings->output))
+            return trm_error_set(err, TRM_ERR_INPUT,
+                                 "output \"%s\" is one of the inputs; choose another name",
+                                 settings->output);
         sizes[i] = info.st_size;
         *total += info.st_size;
     }

@@ -1,6 +1,8 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -104,6 +106,47 @@ static void control_characters_do_not_break_the_line(void **state)
     assert_string_equal(take(captured) + 9, "a b [31m c\n");
 }
 
+enum { THREADS = 4, LINES = 200 };
+
+static void *log_lines(void *argument)
+{
+    const struct trm_log *log = argument;
+    for (int i = 0; i < LINES; i++)
+        trm_log(log, TRM_LOG_INFO, "a line of one thread, as long as the others: %03d.", i);
+    return NULL;
+}
+
+static void lines_of_several_threads_do_not_mix(void **state)
+{
+    (void)state;
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    struct trm_log log = {TRM_LOG_INFO, 5, fileno(file)};
+    fcntl(log.fd, F_SETFL, O_APPEND);
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, log_lines, &log), 0);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+
+    static const char text[] = "rank 5  a line of one thread, as long as the others: ";
+    char line[256];
+    int seen[LINES] = {0}, lines = 0;
+    rewind(file);
+    while (fgets(line, sizeof line, file)) {
+        int number = -1;
+        assert_memory_equal(line + 9, text, sizeof text - 1);
+        assert_int_equal(sscanf(line + 9 + sizeof text - 1, "%3d.", &number), 1);
+        assert_in_range(number, 0, LINES - 1);
+        seen[number]++;
+        lines++;
+    }
+    fclose(file);
+    assert_int_equal(lines, THREADS * LINES);
+    for (int i = 0; i < LINES; i++)
+        assert_int_equal(seen[i], THREADS);
+}
+
 static void errno_survives_a_closed_log(void **state)
 {
     (void)state;
@@ -121,6 +164,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(long_lines_are_cut_to_2000_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(control_characters_do_not_break_the_line, set_up,
                                         tear_down),
+        cmocka_unit_test(lines_of_several_threads_do_not_mix),
         cmocka_unit_test(errno_survives_a_closed_log),
     };
     return cmocka_run_group_tests_name("base/log", tests, NULL, NULL);

@@ -12,7 +12,7 @@
 
 /* Sides that no layout divides, a long row, one element. */
 const struct trm_ckpt_tensor fixture_tensors[FIXTURE_TENSORS] = {
-    {"tok_embed", TRM_F32, 2, 301, 17}, {"layers.0.attention.q.weight", TRM_F32, 2, 24, 40},
+    {"tok_embed", TRM_F32, 2, 301, 17},   {"layers.0.attention.q.weight", TRM_F32, 2, 24, 40},
     {"layers.0.bias", TRM_F32, 1, 29, 1}, {"wide", TRM_F32, 2, 3, 5000},
     {"scalar", TRM_F32, 1, 1, 1},
 };
@@ -138,8 +138,7 @@ void fixture_save(const char *directory, const struct trm_ckpt_state *state, int
     assert_ok(trm_store_stage(directory, state->step, state->attempt, &err), err);
     assert_ok(trm_store_stage_path(directory, state->step, state->attempt, stage, &err), err);
     for (int rank = 0; rank < catalog.shard_count; rank++) {
-        struct fixture_pieces pieces =
-            fixture_pieces_of(tensor_size, data_size, rank, state->step);
+        struct fixture_pieces pieces = fixture_pieces_of(tensor_size, data_size, rank, state->step);
         struct trm_slice_set set;
         assert_ok(trm_slice_set_cut(fixture_tensors, FIXTURE_TENSORS, pieces.pieces, pieces.count,
                                     &set, &err),

@@ -52,10 +52,10 @@ void fixture_directory_free(const char *path);
 /* Flips one bit of a file. */
 void fixture_flip(const char *path, int64_t byte, int bit);
 
-#define assert_ok(status, err)                                                                     \
-    do {                                                                                           \
-        if ((status) != TRM_OK)                                                                    \
-            fail_msg("%s", (err).text);                                                            \
+#define assert_ok(status, err)          \
+    do {                                \
+        if ((status) != TRM_OK)         \
+            fail_msg("%s", (err).text); \
     } while (0)
 
 #endif

@@ -3,8 +3,7 @@
 #include <string.h>
 
 /* Marks, in storage order of the rectangles, the flat index inside `whole` of each element. */
-static int64_t unfold(struct trm_rect whole, const struct trm_rect *parts, int count,
-                      int64_t *flat)
+static int64_t unfold(struct trm_rect whole, const struct trm_rect *parts, int count, int64_t *flat)
 {
     int64_t n = 0;
     for (int p = 0; p < count; p++)

@@ -15,8 +15,8 @@ static void long_pieces_are_cut_into_contiguous_slices_of_at_most_8_mib(void **s
 {
     (void)state;
     const struct trm_ckpt_tensor tensors[] = {
-        {"tall", TRM_F32, 2, 1 << 15, 100},  /* 83 rows too many for a slice */
-        {"wide", TRM_F64, 2, 2, 2500000},    /* a row of 20 MB */
+        {"tall", TRM_F32, 2, 1 << 15, 100}, /* 83 rows too many for a slice */
+        {"wide", TRM_F64, 2, 2, 2500000},   /* a row of 20 MB */
         {"long", TRM_BF16, 1, 1 << 23, 1},
         {"empty", TRM_F32, 2, 5, 5},
     };

@@ -32,12 +32,15 @@ static const struct bad_check bad_checks[] = {
      "global_batch_size 20 is not a multiple of micro_batch_size 2 x lanes 4 = 8; "
      "global_batch_size 16 or 24 would fit"},
     {DATA "parallel: {tensor_model_parallel_size: 2}\n", 7,
-     "7 ranks are not a multiple of tensor_model_parallel_size 2; 6 or 8 ranks would fit"},
+     "the number of ranks, 7, is not a multiple of tensor_model_parallel_size 2; 6 or 8 ranks "
+     "would "
+     "fit"},
     {DATA "parallel: {tensor_model_parallel_size: 4}\n", 2,
-     "2 ranks are not a multiple of tensor_model_parallel_size 4; 4 ranks would fit"},
+     "the number of ranks, 2, is not a multiple of tensor_model_parallel_size 4; 4 ranks would "
+     "fit"},
     {DATA "parallel: {tensor_model_parallel_size: 2, data_parallel_size: 3}\n", 8,
-     "data_parallel_size 3 x tensor_model_parallel_size 2 is 6 ranks, but 8 were started; start "
-     "6, or use data_parallel_size 4"},
+     "data_parallel_size 3 x tensor_model_parallel_size 2 = 6 is not the number of ranks, 8; start "
+     "6 ranks, or use data_parallel_size 4"},
     {DATA "training: {lanes: 4}\n", 8,
      "8 data-parallel ranks are more than the 4 lanes; start at most 4 ranks, or give a new run "
      "more lanes"},

@@ -21,6 +21,7 @@ struct scratch {
 /* cmocka set-up and tear-down: *state is a struct scratch. */
 int scratch_setup(void **state);
 int scratch_teardown(void **state);
+#define SCRATCH_TEST(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
 
 /* "<directory>/<name>" in owned memory that scratch_teardown does not free: text[TRM_PATH_BYTES].
  */
@@ -36,7 +37,7 @@ void write_raw16(const struct scratch *scratch, const char *name, int64_t count,
 /* The index itself, as far as 16 bits hold it: tells where a sample came from. */
 int32_t value_index(int64_t index);
 
-/* Opens one file, 4 tokens per sample, vocabulary 65,536, seed 1, all of it as the training part.
+/* 4 tokens per sample, vocabulary 65,536, seed 1, all of it as the training part.
  */
 struct trm_dataset_settings plain_settings(const char *const *paths, int count);
 

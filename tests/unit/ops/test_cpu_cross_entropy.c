@@ -92,6 +92,30 @@ static void cross_entropy_equals_the_reference(void **state)
             cross_entropy_case(i, step);
 }
 
+/* With one column and a maximum of zero the sum is the exponential itself. */
+static void the_exponential_is_close_at_every_argument(void **state)
+{
+    enum { N = 17401 };
+    struct pool pool = {0};
+    struct trm_ops_limits limits = {
+        .type = TRM_F32, .max_rows = N, .max_columns = 1, .vocabulary = 1};
+    struct trm_device cpu = cpu_device(&pool, 2, &limits);
+    struct trm_tensor logits = pool_2d(&pool, TRM_F32, N, 1, 0),
+                      maximum = pool_1d(&pool, TRM_F32, N), sums = pool_2d(&pool, TRM_F32, 2, N, 0),
+                      targets = pool_tokens(&pool, N, 1);
+    (void)state;
+    tensor_fill(maximum, 0.0);
+    for (int64_t i = 0; i < N; i++)
+        tensor_set(logits, i, -0.005 * (double)i);
+    cpu.ops->cross_entropy_sums(&cpu, sums, logits, maximum, targets, 0, 1);
+    for (int64_t i = 0; i < N; i++) {
+        const double x = tensor_get(logits, i), want = exp(x), got = tensor_get(sums, i);
+        if (!(fabs(got - want) <= 2e-7 * want))
+            fail_msg("exp(%g) is %.9g, not %.9g", x, got, want);
+    }
+    pool_free(&pool);
+}
+
 static void a_rank_without_real_entries_adds_nothing(void **state)
 {
     struct pool pool = {0};
@@ -147,6 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cross_entropy_equals_the_reference),
+        cmocka_unit_test(the_exponential_is_close_at_every_argument),
         cmocka_unit_test(a_rank_without_real_entries_adds_nothing),
         cmocka_unit_test(a_nan_among_the_logits_is_a_nan_loss),
     };

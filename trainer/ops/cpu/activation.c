@@ -8,26 +8,28 @@
 #define TWO_SQRT_2_OVER_PI 1.5957691216057308f
 #define CUBIC              0.044715f
 
-/* s(2u) */
-TRM_VECTOR v16 gelu_gate(v16 x)
+/* e^-2u, so that s(2u) = 1 / (1 + e^-2u) */
+TRM_VECTOR v16 gelu_exponential(v16 x)
 {
-    v16 u2 = x * (x * x * (TWO_SQRT_2_OVER_PI * CUBIC) + TWO_SQRT_2_OVER_PI);
-    return 1.0f / (v16_exp(-u2) + 1.0f);
+    return v16_exp(-(x * (x * x * (TWO_SQRT_2_OVER_PI * CUBIC) + TWO_SQRT_2_OVER_PI)));
 }
 
 TRM_VECTOR v16 gelu(v16 x)
 {
-    return x * gelu_gate(x);
+    return x * (1.0f / (gelu_exponential(x) + 1.0f));
 }
 
-/* s + x s (1 - s) 2u'. Beyond +-12 s is 0 or 1 to the last bit, and x^2 must not overflow. */
+/* s + x s (1 - s) 2u', with 1 - s = e s, which doesn't cancel. Beyond +-12 s is 0 or 1 to the last
+ * bit; the bounds keep infinities from meeting zeros. */
 TRM_VECTOR v16 gelu_slope(v16 x)
 {
-    v16 b = v16_select(x > 12.0f, v16_set(12.0f), x);
-    b = v16_select(b < -12.0f, v16_set(-12.0f), b);
-    v16 s = gelu_gate(b);
+    const v16 largest = v16_set(3e38f);
+    v16 b = v16_bounded(x, 12.0f);
+    v16 e = gelu_exponential(b);
+    e = v16_select(v16_below(largest, e), largest, e);
+    v16 s = 1.0f / (e + 1.0f);
     v16 du2 = b * b * (3.0f * TWO_SQRT_2_OVER_PI * CUBIC) + TWO_SQRT_2_OVER_PI;
-    return s + b * s * (1.0f - s) * du2;
+    return s + b * s * (e * s) * du2;
 }
 
 TRM_VECTOR_CLONES

@@ -1,7 +1,8 @@
 /*
- * What attention's two directions share: queries go in blocks of TRM_CPU_QUERY_BLOCK, each against the
- * keys that any of its queries sees, so scratch grows with the sequence and not with its square. Scores
- * and their gradients come from matrix products; only the row loops between them are here.
+ * What attention's two directions share: queries go in blocks of TRM_CPU_QUERY_BLOCK, each against
+ * the keys that any of its queries sees, so scratch grows with the sequence and not with its
+ * square. Scores and their gradients come from matrix products; only the row loops between them are
+ * here.
  *
  * Letters: B batch, T queries and K keys per sequence, H heads, G key/value heads, D head size.
  */

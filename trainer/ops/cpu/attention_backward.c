@@ -1,8 +1,8 @@
 /*
  * Attention, backward. With P the weights, recomputed per block from the scores and log_sum_exp:
- *   dv += P^T dout,  dP = dout v^T,  dS = scale P (dP - rowsum(dout out)),  dq = dS k,  dk += dS^T q
- * (Dao, "FlashAttention-2", 2023). A piece of work is one key/value head of one sequence, with all
- * query heads of its group: its keys' gradients are added up by one thread, in order.
+ *   dv += P^T dout,  dP = dout v^T,  dS = scale P (dP - rowsum(dout out)),  dq = dS k,  dk += dS^T
+ * q (Dao, "FlashAttention-2", 2023). A piece of work is one key/value head of one sequence, with
+ * all query heads of its group: its keys' gradients are added up by one thread, in order.
  */
 #include "trainer/ops/cpu/attention.h"
 #include "trainer/ops/cpu/vector.h"
@@ -70,15 +70,14 @@ static bool one_block(const struct backward *b, const struct trm_cpu_query_block
     int64_t q_stride = b->q.stride[0], k_stride = b->k.stride[0], v_stride = b->v.stride[0];
     int64_t dout_stride = b->dout.stride[0];
     float *slopes = scores + n * stride;
-    bool good = trm_cpu_sgemm(false, true, n, keys, size, s->scale, at->q, q_stride, at->k, k_stride,
-                              0.0f, scores, stride);
+    bool good = trm_cpu_sgemm(false, true, n, keys, size, s->scale, at->q, q_stride, at->k,
+                              k_stride, 0.0f, scores, stride);
     good &= trm_cpu_sgemm(false, true, n, keys, size, 1.0f, at->dout, dout_stride, at->v, v_stride,
                           0.0f, slopes, stride);
     for (int64_t row = 0; row < n; row++) {
         int64_t first, last;
         trm_cpu_visible(s, block, row, &first, &last);
-        float dot_out =
-            dot(at->dout + row * dout_stride, at->out + row * b->out.stride[0], size);
+        float dot_out = dot(at->dout + row * dout_stride, at->out + row * b->out.stride[0], size);
         gradient_row(scores + row * stride, slopes + row * stride, stride, first, last,
                      at->log_sum_exp[row], dot_out, s->scale);
     }

@@ -13,8 +13,9 @@ struct forward {
     bool failed;
 };
 
-/* Scores outside [first, last) become -inf in the vectors that hold an edge, and zero weights in all
- * others; inside, e^(score - maximum). Returns the sum of the weights, *maximum the largest score. */
+/* Scores outside [first, last) become -inf in the vectors that hold an edge, and zero weights in
+ * all others; inside, e^(score - maximum). Returns the sum of the weights, *maximum the largest
+ * score. */
 TRM_VECTOR_CLONES
 static double softmax_row(float *scores, int64_t stride, int64_t first, int64_t last,
                           float *maximum)
@@ -69,8 +70,7 @@ static void one_block(struct forward *f, int64_t sequence, int64_t head, int64_t
         int64_t first, last;
         float maximum;
         trm_cpu_visible(s, &block, row, &first, &last);
-        double sum =
-            softmax_row(scores + row * block.stride, block.stride, first, last, &maximum);
+        double sum = softmax_row(scores + row * block.stride, block.stride, first, last, &maximum);
         log_sum_exp[row] = (float)((double)maximum + trm_cpu_log(sum));
         factor[row] = (float)(1.0 / sum);
     }

@@ -12,8 +12,8 @@
  *
  * Threads: ops of one device are called from one thread at a time; each op starts the team, and is
  * done when it returns. Memory: none of its own but what the libraries keep; scratch is the
- * workspace. Tensors of other types set the sticky error TRM_ERR_UNSUPPORTED, a workspace that is too
- * small TRM_ERR_INTERNAL; shapes that disagree are a bug of the caller and assert.
+ * workspace. Tensors of other types set the sticky error TRM_ERR_UNSUPPORTED, a workspace that is
+ * too small TRM_ERR_INTERNAL; shapes that disagree are a bug of the caller and assert.
  */
 #ifndef TRM_TRAINER_OPS_CPU_CPU_H
 #define TRM_TRAINER_OPS_CPU_CPU_H
@@ -22,9 +22,9 @@
 
 #define TRM_CPU_MAX_THREADS 1024
 
-/* Fills *dev in, without a workspace: the caller sets it, of workspace_bytes(). `threads` per process,
- * 1 to TRM_CPU_MAX_THREADS. TRM_ERR_CONFIG when out of range, TRM_ERR_UNSUPPORTED when OpenMP does not
- * give that many. Nothing to free. */
+/* Fills *dev in, without a workspace: the caller sets it, of workspace_bytes(). `threads` per
+ * process, 1 to TRM_CPU_MAX_THREADS. TRM_ERR_CONFIG when out of range, TRM_ERR_UNSUPPORTED when
+ * OpenMP does not give that many. Nothing to free. */
 enum trm_status trm_device_cpu(struct trm_device *dev, int threads, struct trm_error *err);
 
 /* The largest GFLOP/s of a 2048 x 2048 x 2048 float32 product by the matrix library with as many

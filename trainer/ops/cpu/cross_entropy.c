@@ -1,6 +1,7 @@
 /*
- * Softmax and cross-entropy over rows of logits, in three passes so that ranks can share a row. Each
- * pass reads a row once; the exponentials are computed twice, which is cheaper than storing them.
+ * Softmax and cross-entropy over rows of logits, in three passes so that ranks can share a row.
+ * Each pass reads a row once; the exponentials are computed twice, which is cheaper than storing
+ * them.
  */
 #include "trainer/ops/cpu/internal.h"
 #include "trainer/ops/cpu/vector.h"

@@ -1,6 +1,6 @@
 /* The table of the CPU device, its making and its words. */
-#include <oneapi/dnnl/dnnl.h>
 #include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,12 +31,13 @@ static const char *instruction_set(void)
     }
 }
 
+/* What decides the bits: not the number of threads. */
 static void describe(const struct trm_device *dev, char *text, size_t text_bytes)
 {
+    (void)dev;
     const dnnl_version_t *version = dnnl_version();
-    int threads = trm_cpu_threads(dev);
-    snprintf(text, text_bytes, "oneDNN %d.%d.%d %s, %d thread%s", version->major, version->minor,
-             version->patch, instruction_set(), threads, threads == 1 ? "" : "s");
+    snprintf(text, text_bytes, "oneDNN %d.%d.%d %s", version->major, version->minor, version->patch,
+             instruction_set());
 }
 
 /* Ops use the workspace one at a time, so it is as large as the hungriest of them wants. */
@@ -84,8 +85,8 @@ static const struct trm_ops cpu_ops = {
 enum trm_status trm_device_cpu(struct trm_device *dev, int threads, struct trm_error *err)
 {
     if (threads < 1 || threads > TRM_CPU_MAX_THREADS)
-        return trm_error_set(err, TRM_ERR_CONFIG, "%d threads per process: must be 1 to %d", threads,
-                             TRM_CPU_MAX_THREADS);
+        return trm_error_set(err, TRM_ERR_CONFIG, "%d threads per process: must be 1 to %d",
+                             threads, TRM_CPU_MAX_THREADS);
     omp_set_dynamic(0);
     int team = 1;
 #pragma omp parallel num_threads(threads)

@@ -1,7 +1,7 @@
 /*
- * Token and position embeddings. Backward needs no atomics: each thread owns a stripe of columns and
- * walks the rows in order, so a table row is added to in ascending order of N, and tokens that come
- * often don't unbalance the threads.
+ * Token and position embeddings. Backward needs no atomics: each thread owns a stripe of columns
+ * and walks the rows in order, so a table row is added to in ascending order of N, and tokens that
+ * come often don't unbalance the threads.
  */
 #include <string.h>
 

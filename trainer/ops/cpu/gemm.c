@@ -1,16 +1,16 @@
 /*
- * The matrix product: output tiles fixed by shape, each one the work of one thread; the sum over K is
- * never shared, so no thread count changes a bit.
+ * The matrix product: output tiles fixed by shape, each one the work of one thread; the sum over K
+ * is never shared, so no thread count changes a bit.
  *
  * Letters: c[M, N] (+)= a[M, K] b[K, N], all row-major views; tiles are [tile_m, tile_n].
  *
- * A tile is one single-threaded product of the library, except where an operand is laid out badly for
- * it: a transposed `a` (the gradient of weights), or a `b` whose rows lie a multiple of 4 KiB apart.
- * Those are copied block by block into panels of the thread, K_BLOCK of the sum at a time, one after
- * the other.
+ * A tile is one single-threaded product of the library, except where an operand is laid out badly
+ * for it: a transposed `a` (the gradient of weights), or a `b` whose rows lie a multiple of 4 KiB
+ * apart. Those are copied block by block into panels of the thread, K_BLOCK of the sum at a time,
+ * one after the other.
  */
-#include <oneapi/dnnl/dnnl.h>
 #include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -72,7 +72,8 @@ static struct operand operand(struct trm_tensor t)
     return (struct operand){t.data, stride < least ? least : stride, transposed};
 }
 
-/* Halves the tile, the longer side first, until there are tiles enough; then evens the tiles out. */
+/* Halves the tile, the longer side first, until there are tiles enough; then evens the tiles out.
+ */
 static void choose_tiles(struct job *job)
 {
     int64_t tile_m = TILE_M, tile_n = TILE_N;
@@ -186,8 +187,8 @@ void trm_cpu_product(struct trm_device *dev, const struct trm_cpu_product *produ
     trm_cpu_for(dev, tiles, 1, multiply_tiles, &job);
     if (job.failed)
         trm_cpu_fail(dev, TRM_ERR_INTERNAL,
-                     "the matrix library refused a product of %lld x %lld x %lld",
-                     (long long)job.m, (long long)job.n, (long long)job.k);
+                     "the matrix library refused a product of %lld x %lld x %lld", (long long)job.m,
+                     (long long)job.n, (long long)job.k);
 }
 
 void trm_cpu_matmul(struct trm_device *dev, struct trm_tensor c, struct trm_tensor a,
@@ -214,7 +215,8 @@ double trm_cpu_peak_gflops(struct trm_device *dev, int repeats)
     for (int i = 0; i < repeats; i++) {
         int64_t start_ns = trm_clock_now_ns();
         trm_cpu_sgemm(false, true, size, size, size, 1.0f, a, size, b, size, 0.0f, c, size);
-        double gflops = 2.0 * (double)(size * size * size) / (double)(trm_clock_now_ns() - start_ns);
+        double gflops =
+            2.0 * (double)(size * size * size) / (double)(trm_clock_now_ns() - start_ns);
         best = gflops > best ? gflops : best;
     }
     omp_set_num_threads(threads);

@@ -1,6 +1,7 @@
 /*
- * For the files of this folder alone: how work is shared among threads, where scratch comes from, the
- * matrix product everything is made of, and the operations of the table (their contracts: ops.h).
+ * For the files of this folder alone: how work is shared among threads, where scratch comes from,
+ * the matrix product everything is made of, and the operations of the table (their contracts:
+ * ops.h).
  */
 #ifndef TRM_TRAINER_OPS_CPU_INTERNAL_H
 #define TRM_TRAINER_OPS_CPU_INTERNAL_H
@@ -21,8 +22,8 @@ void trm_cpu_fail(struct trm_device *dev, enum trm_status status, const char *fo
  * error when one isn't. */
 bool trm_cpu_takes(struct trm_device *dev, const char *op, const struct trm_tensor *tensors,
                    size_t count);
-#define TRM_CPU_TAKES(dev, op, ...)                                                                \
-    trm_cpu_takes(dev, op, (const struct trm_tensor[]){__VA_ARGS__},                               \
+#define TRM_CPU_TAKES(dev, op, ...)                                  \
+    trm_cpu_takes(dev, op, (const struct trm_tensor[]){__VA_ARGS__}, \
                   sizeof((const struct trm_tensor[]){__VA_ARGS__}) / sizeof(struct trm_tensor))
 
 /* The workspace when it has `bytes`; else NULL and the sticky error. */
@@ -33,8 +34,8 @@ int trm_cpu_threads(const struct trm_device *dev);
 /* Items [first, last) of the work that `context` describes, as thread number `thread`. */
 typedef void (*trm_cpu_range_fn)(void *context, int64_t first, int64_t last, int thread);
 
-/* Cuts [0, count) into pieces of `grain` items and calls `fn` once for each, from any thread, in any
- * order, with denormals off. Matrix products inside `fn` run on the calling thread alone. */
+/* Cuts [0, count) into pieces of `grain` items and calls `fn` once for each, from any thread, in
+ * any order, with denormals off. Matrix products inside `fn` run on the calling thread alone. */
 void trm_cpu_for(struct trm_device *dev, int64_t count, int64_t grain, trm_cpu_range_fn fn,
                  void *context);
 

@@ -162,7 +162,8 @@ static void backward_blocks(void *context, int64_t first, int64_t last, int thre
             double sums[2];
             row_gradient_sums(dy, x, weight, columns, mean, rstd, dweight, dbias, sums);
             row_add_gradient(trm_cpu_row(b->dx, row), dy, x, weight, columns, mean, rstd,
-                             (float)(sums[0] / (double)columns), (float)(sums[1] / (double)columns));
+                             (float)(sums[0] / (double)columns),
+                             (float)(sums[1] / (double)columns));
         }
     }
 }

@@ -23,8 +23,8 @@ static void adamw_range(float *restrict p, float *restrict m, float *restrict v,
         float second = s.beta2 * v[i] + rest2 * (g * g);
         m[i] = first;
         v[i] = second;
-        p[i] = p[i] - decay * p[i] -
-               rate * first / (__builtin_sqrtf(second * inverse2) + s.epsilon);
+        p[i] =
+            p[i] - decay * p[i] - rate * first / (__builtin_sqrtf(second * inverse2) + s.epsilon);
     }
 }
 

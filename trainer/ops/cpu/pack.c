@@ -1,7 +1,7 @@
 /*
- * Blocks of a matrix copied into a panel of their own, contiguous or transposed: the matrix library is
- * slower on transposed operands, and far slower where rows lie a multiple of 4 KiB apart and so share
- * few sets of the first-level cache.
+ * Blocks of a matrix copied into a panel of their own, contiguous or transposed: the matrix library
+ * is slower on transposed operands, and far slower where rows lie a multiple of 4 KiB apart and so
+ * share few sets of the first-level cache.
  */
 #include <string.h>
 

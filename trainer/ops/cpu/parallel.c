@@ -50,7 +50,8 @@ static void mode_restore(uint64_t mode)
 
 #endif
 
-/* The team of one is no parallel region to OpenMP: the matrix library must be told not to start one. */
+/* The team of one is no parallel region to OpenMP: the matrix library must be told not to start
+ * one. */
 static void run_alone(int64_t count, int64_t grain, trm_cpu_range_fn fn, void *context)
 {
     int threads = omp_get_max_threads();
@@ -86,9 +87,10 @@ void *trm_cpu_workspace(struct trm_device *dev, const char *op, size_t bytes)
 {
     if (dev->workspace != NULL && dev->workspace_bytes >= bytes)
         return dev->workspace;
-    trm_cpu_fail(dev, TRM_ERR_INTERNAL,
-                 "%s needs a workspace of %zu bytes, but %zu were reserved for the sizes planned at "
-                 "the start",
-                 op, bytes, dev->workspace == NULL ? 0 : dev->workspace_bytes);
+    trm_cpu_fail(
+        dev, TRM_ERR_INTERNAL,
+        "%s needs a workspace of %zu bytes, but %zu were reserved for the sizes planned at "
+        "the start",
+        op, bytes, dev->workspace == NULL ? 0 : dev->workspace_bytes);
     return NULL;
 }

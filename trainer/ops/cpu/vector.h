@@ -15,11 +15,12 @@
 
 typedef float v16 __attribute__((vector_size(64)));
 typedef int32_t v16i __attribute__((vector_size(64)));
+typedef uint32_t v16u __attribute__((vector_size(64)));
 typedef double v8d __attribute__((vector_size(64)));
 typedef float v8 __attribute__((vector_size(32)));
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(TRM_SANITIZED)
-#define TRM_VECTOR_CLONES                                                                          \
+#define TRM_VECTOR_CLONES \
     __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define TRM_VECTOR_CLONES
@@ -63,16 +64,34 @@ TRM_VECTOR v16 v16_set(float x)
     return (v16){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
 }
 
-/* mask ? a : b; a mask's lanes are 0 or -1. */
+/*
+ * Masks' lanes are 0 or -1. They are made from sign bits and not by comparing vectors, which GCC
+ * does lane by lane where 16 floats don't fit one register.
+ */
 TRM_VECTOR v16 v16_select(v16i mask, v16 a, v16 b)
 {
     return (v16)((mask & (v16i)a) | (~mask & (v16i)b));
 }
 
-/* The larger of each; b where either is NaN. */
+/* Where a < b. Where either is NaN, any. */
+TRM_VECTOR v16i v16_below(v16 a, v16 b)
+{
+    return (v16i)(a - b) >> 31;
+}
+
+/* The larger of each; where either is NaN, any of the two. */
 TRM_VECTOR v16 v16_max(v16 a, v16 b)
 {
-    return v16_select(a > b, a, b);
+    return v16_select(v16_below(b, a), a, b);
+}
+
+/* x, but `bound` with x's sign where x is larger than that; NaN stays. bound > 0. */
+TRM_VECTOR v16 v16_bounded(v16 x, float bound)
+{
+    v16u bits = (v16u)x, limit = (v16u)v16_set(bound);
+    v16u sign = bits & 0x80000000u, size = bits & 0x7fffffffu;
+    v16i over = (v16i)((limit - size) & (size - 0x7f800001u)) >> 31;
+    return v16_select(over, (v16)(limit | sign), x);
 }
 
 TRM_VECTOR v8d v16_low(v16 v)
@@ -113,18 +132,22 @@ TRM_VECTOR float v16_max_of(v16 v)
 }
 
 /*
- * e^x to about 1e-7 relative: x = n ln 2 + r, a polynomial in r (Cephes' expf), times 2^n. Zero below
- * -87.3 (no denormals), infinity above 88.37, NaN for NaN.
+ * e^x to about 1e-7 relative: x = n ln 2 + r, a polynomial in r (Cephes' expf), times 2^n. Zero
+ * below -87.3 (no denormals), infinity above 88.37, NaN for NaN.
+ *
+ * The bits of floats order like integers (negative ones backwards), NaN beyond infinity on both
+ * sides: that tells the three cases apart. What is computed for them before is not used.
  */
 TRM_VECTOR v16 v16_exp(v16 x)
 {
-    const float low = -87.3f, high = 88.37f;
+    const uint32_t low_bits = 0xc2ae999au, high_bits = 0x42b0bd71u, minus_infinity = 0xff800000u;
     const v16 magic = v16_set(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
-    v16 bounded = v16_select(x < low, v16_set(low), x);
-    bounded = v16_select(bounded > high, v16_set(high), bounded);
-    v16 shifted = bounded * 1.44269504088896341f + magic;
+    v16u bits = (v16u)x;
+    v16i keep = (v16i)((bits - (low_bits + 1)) | ~bits | (minus_infinity - bits)) >> 31;
+    v16i over = (v16i)((high_bits - bits) & ~bits) >> 31;
+    v16 shifted = x * 1.44269504088896341f + magic;
     v16 n = shifted - magic;
-    v16 r = bounded - n * 0.693359375f;
+    v16 r = x - n * 0.693359375f;
     r = r - n * -2.12194440e-4f;
     v16 p = r * 1.9875691500e-4f + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
@@ -132,10 +155,9 @@ TRM_VECTOR v16 v16_exp(v16 x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = (p * (r * r) + r) + 1.0f;
-    v16i exponent = ((v16i)shifted - (v16i)magic + 127) << 23;
-    v16 y = p * (v16)exponent;
-    y = v16_select(x < low, v16_set(0.0f), y);
-    return v16_select(x > high, v16_set(__builtin_inff()), y);
+    v16u exponent = ((v16u)shifted - (v16u)magic + 127u) << 23;
+    v16 y = (v16)(keep & (v16i)(p * (v16)exponent));
+    return v16_select(over, x + __builtin_inff(), y);
 }
 
 /*
