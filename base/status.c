@@ -35,7 +35,8 @@ static void cut(char *text, size_t capacity)
 }
 
 /* vsnprintf that shows where it had to cut. */
-static void format_into(char *text, size_t capacity, const char *format, va_list arguments)
+__attribute__((format(printf, 3, 0))) static void format_into(char *text, size_t capacity,
+                                                              const char *format, va_list arguments)
 {
     int length = vsnprintf(text, capacity, format, arguments);
     if (length < 0)

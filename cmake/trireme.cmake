@@ -35,9 +35,10 @@ function(trm_program name)
 endfunction()
 
 # trm_test(NAME SOURCES t.c LINK libraries [LABEL unit] [RANKS 1 2 4] [TIMEOUT 60] [ENV A=b])
-# With RANKS, one CTest for each number of ranks, started by mpirun.
+# With RANKS, one CTest for each number of ranks, started by mpirun. LABEL may be a list in quotes:
+# "unit;threads" is also run under ThreadSanitizer.
 function(trm_test name)
-    cmake_parse_arguments(A "" "LABEL;TIMEOUT" "SOURCES;LINK;RANKS;ENV" ${ARGN})
+    cmake_parse_arguments(PARSE_ARGV 1 A "" "LABEL;TIMEOUT" "SOURCES;LINK;RANKS;ENV")
     if(NOT A_LABEL)
         set(A_LABEL unit)
     endif()

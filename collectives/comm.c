@@ -1,6 +1,7 @@
 #include "collectives/comm.h"
 
 #include "base/assert.h"
+#include "collectives/backend.h"
 
 /* A group of one needs no library: its operations are copies. */
 static const struct trm_comm_backend *operations(const struct trm_comm *comm)

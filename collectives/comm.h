@@ -22,7 +22,7 @@
 #include "base/status.h"
 #include "base/type.h"
 
-struct trm_comm;
+struct trm_comm_backend;
 
 enum trm_reduction { TRM_SUM_I64, TRM_MIN_I64, TRM_MAX_I64, TRM_MAX_F32, TRM_MAX_F64 };
 
@@ -35,57 +35,15 @@ struct trm_message {
 };
 
 /* An operation under way. Created once for a communicator and reused: a steady step allocates
- * nothing. Holds at most one operation at a time. A backend puts its own fields behind this head.
- */
-struct trm_request {
-    struct trm_comm *comm;
-    int max_messages;
-    bool active; /* started and not yet waited for; set and cleared by the backend */
-};
-
-/* A backend's table. Arguments are already checked; with r = NULL the operation is complete on
- * return. Communicators of one rank use the operations of trm_self_backend whatever made them. */
-struct trm_comm_backend {
-    const char *name; /* "self", "mpi", "nccl" */
-    void (*destroy)(struct trm_comm *comm);
-    enum trm_status (*request_create)(struct trm_comm *comm, int max_messages,
-                                      struct trm_request **out, struct trm_error *err);
-    void (*request_destroy)(struct trm_request *request);
-    enum trm_status (*wait)(struct trm_request *request, struct trm_error *err);
-    enum trm_status (*barrier)(struct trm_comm *comm, struct trm_request *r, struct trm_error *err);
-    enum trm_status (*broadcast)(struct trm_comm *comm, void *data, size_t bytes, int root,
-                                 struct trm_request *r, struct trm_error *err);
-    enum trm_status (*all_gather)(struct trm_comm *comm, const void *mine, void *all, size_t bytes,
-                                  struct trm_request *r, struct trm_error *err);
-    enum trm_status (*all_to_all)(struct trm_comm *comm, const void *send, void *receive,
-                                  size_t bytes, struct trm_request *r, struct trm_error *err);
-    enum trm_status (*exchange)(struct trm_comm *comm, const struct trm_message *sends,
-                                int send_count, const struct trm_message *receives,
-                                int receive_count, struct trm_request *r, struct trm_error *err);
-    enum trm_status (*all_reduce)(struct trm_comm *comm, void *data, size_t count,
-                                  enum trm_reduction op, struct trm_request *r,
-                                  struct trm_error *err);
-    enum trm_status (*fastest_all_reduce)(struct trm_comm *comm, void *data, size_t count,
-                                          enum trm_type type, struct trm_request *r,
-                                          struct trm_error *err);
-    enum trm_status (*fastest_reduce_scatter)(struct trm_comm *comm, const void *data, void *mine,
-                                              size_t count, enum trm_type type,
-                                              struct trm_request *r, struct trm_error *err);
-    /* Collective: the ranks of one color form a new communicator, ordered by key. */
-    enum trm_status (*split)(struct trm_comm *comm, int color, int key, struct trm_comm **out,
-                             struct trm_error *err);
-    /* Not collective: ends the whole job from one rank, when its peers can't be told otherwise. */
-    void (*abort)(struct trm_comm *comm, int exit_code);
-};
+ * nothing. Holds at most one operation at a time. */
+struct trm_request;
 
 struct trm_comm {
-    const struct trm_comm_backend *backend;
+    const struct trm_comm_backend *backend; /* backend.h */
     int rank, size;
     void *state;                     /* the backend's */
     struct trm_request *own_request; /* for the blocking forms below */
 };
-
-extern const struct trm_comm_backend trm_self_backend;
 
 /* A communicator of one rank, without MPI. *out is returned owned. */
 enum trm_status trm_comm_self(struct trm_comm **out, struct trm_error *err);

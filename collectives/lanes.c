@@ -123,14 +123,10 @@ static void group_by_rank(struct trm_lanes *lanes)
     begin[0] = 0;
 }
 
-/* True when `right` follows `left` and both are the children of one node of the tree. A left child
- * has a power of two of lanes; its parent starts at a multiple of twice that. */
+/* True when the neighbours `left` and `right` are the children of one node of the tree, given that
+ * everything before `left` is already summed as far as it goes. */
 static bool are_siblings(struct trm_lane_node left, struct trm_lane_node right, int lane_count)
 {
-    if ((left.count & (left.count - 1)) || left.first % (2 * left.count) != 0)
-        return false;
-    if (left.first + left.count != right.first)
-        return false;
     return right.count == left.count ||
            (right.count < left.count && right.first + right.count == lane_count);
 }

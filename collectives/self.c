@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "collectives/comm.h"
+#include "collectives/backend.h"
 
 static void copy(void *to, const void *from, size_t bytes)
 {

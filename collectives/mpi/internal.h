@@ -4,7 +4,7 @@
 
 #include <mpi.h>
 
-#include "collectives/comm.h"
+#include "collectives/backend.h"
 
 /* Behind struct trm_comm.state. The operators belong to the world and are borrowed by its splits.
  */
@@ -26,8 +26,7 @@ enum trm_status trm_mpi_check(int code, const char *what, struct trm_error *err)
 struct mpi_request {
     struct trm_request head;
     int count, capacity;
-    MPI_Request *items;   /* [capacity] */
-    MPI_Status *statuses; /* [capacity] */
+    MPI_Request *items; /* [capacity] */
 };
 
 enum trm_status trm_mpi_request_create(struct trm_comm *comm, int max_messages,

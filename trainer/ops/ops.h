@@ -11,8 +11,8 @@
  * - "accumulate" adds to what the output holds; otherwise the output is overwritten and never read;
  * - outputs don't overlap inputs unless the op says "in place".
  *
- * Letters: N rows (batch x sequence), C hidden size, B batch, T sequence, H heads, G key/value heads,
- * D head size, F output features, V vocabulary rows held by this rank.
+ * Letters: N rows (batch x sequence), C hidden size, B batch, T sequence, H heads, G key/value
+ * heads, D head size, F output features, V vocabulary rows held by this rank.
  */
 #ifndef TRM_TRAINER_OPS_OPS_H
 #define TRM_TRAINER_OPS_OPS_H
@@ -29,12 +29,12 @@ enum trm_activation { TRM_ACT_NONE, TRM_ACT_GELU /* tanh form, as GPT-2 */ };
 enum trm_norm { TRM_NORM_LAYER };
 
 struct trm_attention {
-    int batch, seq_length;       /* B, T: queries, rows of q are [B * T] */
-    int heads, kv_heads;         /* H, G: G divides H */
-    int head_size;               /* D */
-    int window;                  /* keys visible per query, 0: all before it */
-    int position_offset;         /* position of the first query among the keys (0 in training) */
-    float scale;                 /* of q.k before softmax, 1 / sqrt(D) */
+    int batch, seq_length; /* B, T: queries, rows of q are [B * T] */
+    int heads, kv_heads;   /* H, G: G divides H */
+    int head_size;         /* D */
+    int window;            /* keys visible per query, 0: all before it */
+    int position_offset;   /* position of the first query among the keys (0 in training) */
+    float scale;           /* of q.k before softmax, 1 / sqrt(D) */
 };
 
 struct trm_adamw {
@@ -46,9 +46,9 @@ struct trm_adamw {
 /* The largest sizes a model will ask for, to plan the workspace. */
 struct trm_ops_limits {
     enum trm_type type;
-    int64_t max_rows;     /* N of any matrix */
-    int64_t max_columns;  /* widest matrix: 4 C, V, ... */
-    int64_t vocabulary;   /* V, for the embedding's gradient; 0 without */
+    int64_t max_rows;               /* N of any matrix */
+    int64_t max_columns;            /* widest matrix: 4 C, V, ... */
+    int64_t vocabulary;             /* V, for the embedding's gradient; 0 without */
     struct trm_attention attention; /* largest */
 };
 
@@ -71,7 +71,8 @@ struct trm_ops {
     void (*add)(struct trm_device *dev, struct trm_tensor out, struct trm_tensor a,
                 struct trm_tensor b);
 
-    /* c[M, N] (+)= a[M, K] b[K, N]; a and b may be transposed views (unit stride in one dimension). */
+    /* c[M, N] (+)= a[M, K] b[K, N]; a and b may be transposed views (unit stride in one dimension).
+     */
     void (*matmul)(struct trm_device *dev, struct trm_tensor c, struct trm_tensor a,
                    struct trm_tensor b, bool accumulate);
 
@@ -82,8 +83,9 @@ struct trm_ops {
                            struct trm_tensor x, struct trm_tensor w, struct trm_tensor bias,
                            enum trm_activation activation);
 
-    /* dx[N, C] = dy[N, F] w[F, C]; dw[F, C] (+)= dy^T x; dbias[F] (+)= column sums of dy, where (+)=
-     * adds when `accumulate` and overwrites otherwise. dx.data or dbias.data may be NULL: not wanted. */
+    /* dx[N, C] = dy[N, F] w[F, C]; dw[F, C] (+)= dy^T x; dbias[F] (+)= column sums of dy, where
+     * (+)= adds when `accumulate` and overwrites otherwise. dx.data or dbias.data may be NULL: not
+     * wanted. */
     void (*linear_backward)(struct trm_device *dev, struct trm_tensor dx, struct trm_tensor dw,
                             struct trm_tensor dbias, struct trm_tensor dy, struct trm_tensor x,
                             struct trm_tensor w, bool accumulate);
@@ -181,7 +183,8 @@ struct trm_device {
     struct trm_error error; /* sticky: the first failure */
 };
 
-/* Devices are made by trm_device_reference (reference/reference.h) and trm_device_cpu (cpu/cpu.h). */
+/* Devices are made by trm_device_reference (reference/reference.h) and trm_device_cpu (cpu/cpu.h).
+ */
 
 /* "avx512_core_amx, oneDNN 2.6.3, 2 threads": what decides the bits and the speed. */
 void trm_device_describe(const struct trm_device *dev, char *text, size_t text_bytes);

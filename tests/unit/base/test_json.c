@@ -134,7 +134,8 @@ static json_t *sample(void)
     static const char text[] =
         "{\"int\": 5, \"real\": 2.5, \"text\": \"abc\", \"list\": [1, 2, 3], \"map\": {\"x\": 1},"
         " \"none\": null, \"yes\": true, \"hash\": \"00000000deadbeef\", \"upper\": "
-        "\"00000000DEADBEEF\", \"short\": \"beef\", \"low\": -9223372036854775808}";
+        "\"00000000DEADBEEF\", \"short\": \"beef\", \"tail\": \"00000000deadbeefx\", \"low\": "
+        "-9223372036854775808}";
     json_t *value = NULL;
     struct trm_error err;
     assert_int_equal(trm_json_parse(text, strlen(text), "sample", &value, &err), TRM_OK);
@@ -232,6 +233,8 @@ static void getters_refuse_what_does_not_fit_and_name_the_key(void **state)
         {GET_HEX64, "int", "the key \"int\" holds an integer, but needs a string"},
         {GET_HEX64, "short",
          "the key \"short\" is \"beef\", not 16 hexadecimal digits in lower case"},
+        {GET_HEX64, "tail",
+         "the key \"tail\" is \"00000000deadbeefx\", not 16 hexadecimal digits in lower case"},
         {GET_HEX64, "upper",
          "the key \"upper\" is \"00000000DEADBEEF\", not 16 hexadecimal digits in lower case"},
     };

@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "base/hash.h"
+
 #define DRAWS 2000000
 
 /* Random123's file of known answers, philox4x32 with 10 rounds. */
@@ -55,6 +57,14 @@ static void normals_keep_their_bits(void **state)
         double value = trm_random_normal(42, i);
         assert_memory_equal(&value, &expected[i], sizeof value);
     }
+    uint64_t rolling = 0;
+    for (uint64_t i = 0; i < 100000; i++) {
+        double value = trm_random_normal(42, i);
+        uint64_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        rolling = trm_hash_roll(rolling, bits);
+    }
+    assert_true(rolling == UINT64_C(0x952db86c39dde469));
 }
 
 /* Computed to 60 digits by root finding on the distribution function; both branches of the tail. */

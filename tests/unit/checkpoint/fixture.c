@@ -124,6 +124,12 @@ const char *fixture_wrong(const struct fixture_pieces *pieces, int64_t step, cha
 void fixture_save(const char *directory, const struct trm_ckpt_state *state, int tensor_size,
                   int data_size)
 {
+    fixture_save_values(directory, state, state->step, tensor_size, data_size);
+}
+
+void fixture_save_values(const char *directory, const struct trm_ckpt_state *state,
+                         int64_t value_step, int tensor_size, int data_size)
+{
     struct trm_error err = {0};
     struct trm_ckpt_file files[64] = {0};
     struct trm_catalog catalog = {.state = *state,
@@ -138,7 +144,7 @@ void fixture_save(const char *directory, const struct trm_ckpt_state *state, int
     assert_ok(trm_store_stage(directory, state->step, state->attempt, &err), err);
     assert_ok(trm_store_stage_path(directory, state->step, state->attempt, stage, &err), err);
     for (int rank = 0; rank < catalog.shard_count; rank++) {
-        struct fixture_pieces pieces = fixture_pieces_of(tensor_size, data_size, rank, state->step);
+        struct fixture_pieces pieces = fixture_pieces_of(tensor_size, data_size, rank, value_step);
         struct trm_slice_set set;
         assert_ok(trm_slice_set_cut(fixture_tensors, FIXTURE_TENSORS, pieces.pieces, pieces.count,
                                     &set, &err),

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "collectives/backend.h"
 #include "collectives/mesh.h"
 
 struct fake_split {

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "collectives/agree.h"
-#include "collectives/comm.h"
+#include "collectives/backend.h"
 
 static int make_self(void **state)
 {

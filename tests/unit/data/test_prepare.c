@@ -90,51 +90,48 @@ static void an_older_output_is_replaced(void **state)
     assert_false(trm_file_exists(scratch_path(*state, "t.bin.tmp", path)));
 }
 
+static const struct {
+    const char *names[2];
+    int count;
+    const char *output, *sentence;
+    enum trm_status status;
+} bad_inputs[] = {
+    {{"none.txt"},
+     1,
+     "out.bin",
+     "input \"%s/none.txt\": no such file; check the path",
+     TRM_ERR_INPUT},
+    {{"long.txt", "empty.txt"},
+     2,
+     "out.bin",
+     "input \"%s/empty.txt\" is empty (0 bytes); name a file with text, or leave it out",
+     TRM_ERR_INPUT},
+    {{"directory"},
+     1,
+     "out.bin",
+     "input \"%s/directory\" is a directory; name a regular file of text",
+     TRM_ERR_INPUT},
+    {{"long.txt"}, 0, "out.bin", "there is no input; name one or more text files", TRM_ERR_INPUT},
+    {{"long.txt"},
+     1,
+     "taken.bin",
+     "output \"%s/taken.bin\" would be read by the Megatron index \"%s/taken.idx\" next to it; "
+     "remove that or choose another name",
+     TRM_ERR_INPUT},
+    {{"long.txt"},
+     1,
+     "none/out.bin",
+     "could not create \"%s/none/out.bin.tmp\": no such file or directory",
+     TRM_ERR_NOT_FOUND},
+    {{"long.txt"},
+     1,
+     "long.txt",
+     "output \"%s/long.txt\" is one of the inputs; choose another name",
+     TRM_ERR_INPUT},
+};
+
 static void bad_inputs_are_refused_and_leave_nothing(void **state)
 {
-    static const struct {
-        const char *names[2];
-        int count;
-        const char *output, *sentence;
-        enum trm_status status;
-    } cases[] = {
-        {{"none.txt"},
-         1,
-         "out.bin",
-         "input \"%s/none.txt\": no such file; check the path",
-         TRM_ERR_INPUT},
-        {{"long.txt", "empty.txt"},
-         2,
-         "out.bin",
-         "input \"%s/empty.txt\" is empty (0 bytes); name a file with text, or leave it out",
-         TRM_ERR_INPUT},
-        {{"directory"},
-         1,
-         "out.bin",
-         "input \"%s/directory\" is a directory; name a regular file of text",
-         TRM_ERR_INPUT},
-        {{"long.txt"},
-         0,
-         "out.bin",
-         "there is no input; name one or more text files",
-         TRM_ERR_INPUT},
-        {{"long.txt"},
-         1,
-         "taken.bin",
-         "output \"%s/taken.bin\" would be read by the Megatron index \"%s/taken.idx\" next to it; "
-         "remove that or choose another name",
-         TRM_ERR_INPUT},
-        {{"long.txt"},
-         1,
-         "none/out.bin",
-         "could not create \"%s/none/out.bin.tmp\": no such file or directory",
-         TRM_ERR_NOT_FOUND},
-        {{"long.txt"},
-         1,
-         "long.txt",
-         "output \"%s/long.txt\" is one of the inputs; choose another name",
-         TRM_ERR_INPUT},
-    };
     char path[TRM_PATH_BYTES];
     const char *directory = ((struct scratch *)*state)->directory;
     free(make_text(*state));
@@ -142,11 +139,11 @@ static void bad_inputs_are_refused_and_leave_nothing(void **state)
     write_file(*state, "taken.idx", "", 0);
     assert_int_equal(trm_file_make_directories(scratch_path(*state, "directory", path), NULL),
                      TRM_OK);
-    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+    for (size_t c = 0; c < sizeof bad_inputs / sizeof *bad_inputs; c++) {
         struct trm_prepare_result result = {.tokens = -1};
         struct trm_error err = {0};
         char sentence[1024], *at = sentence;
-        for (const char *from = cases[c].sentence; *from; from++) {
+        for (const char *from = bad_inputs[c].sentence; *from; from++) {
             if (strncmp(from, "%s", 2) == 0) {
                 at = stpcpy(at, directory);
                 from++;
@@ -155,9 +152,9 @@ static void bad_inputs_are_refused_and_leave_nothing(void **state)
             }
         }
         *at = '\0';
-        assert_int_equal(prepare(*state, cases[c].names, cases[c].count, cases[c].output,
-                                 TRM_TOKENS_LLMC, &result, &err),
-                         cases[c].status);
+        assert_int_equal(prepare(*state, bad_inputs[c].names, bad_inputs[c].count,
+                                 bad_inputs[c].output, TRM_TOKENS_LLMC, &result, &err),
+                         bad_inputs[c].status);
         assert_string_equal(err.text, sentence);
         assert_int_equal(result.tokens, -1);
         assert_false(trm_file_exists(scratch_path(*state, "out.bin", path)));

@@ -200,6 +200,28 @@ static void the_hash_tells_other_samples_apart(void **state)
     trm_dataset_close(dataset);
 }
 
+static void the_hash_tells_other_places_of_the_same_numbers_apart(void **state)
+{
+    char path[TRM_PATH_BYTES];
+    const char *item = scratch_path(*state, "a.bin", path);
+    write_raw16(*state, "a.bin", 100 * ROW + 1, value_index);
+    uint64_t hashes[2];
+    for (uint64_t seed = 0; seed < 2; seed++) {
+        struct trm_dataset *dataset = NULL;
+        struct trm_dataset_settings data = plain_settings(&item, 1);
+        struct trm_reader_settings settings = partition_settings(5);
+        struct trm_batch batch;
+        data.seed = seed;
+        assert_int_equal(trm_dataset_open(&data, &dataset, NULL), TRM_OK);
+        struct trm_reader *reader = create(dataset, &settings);
+        assert_int_equal(trm_reader_next(reader, &batch, NULL), TRM_OK);
+        hashes[seed] = batch.data_hash;
+        trm_reader_destroy(reader);
+        trm_dataset_close(dataset);
+    }
+    assert_true(hashes[0] != hashes[1]);
+}
+
 static int32_t value_bad_in_the_middle(int64_t index)
 {
     return index == 80002 ? 60000 : value_index(index) % 50000;
@@ -355,6 +377,7 @@ int main(void)
         SCRATCH_TEST(a_reader_goes_on_where_another_stopped),
         SCRATCH_TEST(skipped_numbers_are_never_given),
         SCRATCH_TEST(the_hash_tells_other_samples_apart),
+        SCRATCH_TEST(the_hash_tells_other_places_of_the_same_numbers_apart),
         SCRATCH_TEST(an_error_comes_with_the_batch_it_lies_in_and_stays),
         SCRATCH_TEST(a_batch_stays_valid_until_the_next_call),
         SCRATCH_TEST(a_reader_is_destroyed_at_once_whatever_its_thread_does),
