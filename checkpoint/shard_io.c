@@ -30,7 +30,7 @@ struct trm_shard_identity trm_shard_identity_of(const struct trm_ckpt_state *sta
         .shard = shard,
         .shard_count = shard_count,
     };
-    memcpy(identity.run_id, state->run_id, sizeof(identity.run_id));
+    memcpy(identity.run_id, state->run_id, strnlen(state->run_id, sizeof(identity.run_id) - 1));
     return identity;
 }
 

@@ -7,8 +7,9 @@
 
 /* All additions of a block happen while its operands are in the cache. */
 #define BLOCK_ELEMENTS  4096
-#define PARALLEL_BLOCKS 8  /* below that, waking threads costs more than adding */
-#define CHUNK_ELEMENTS  16 /* chunks of a rank start at multiples of a cache line */
+#define PARALLEL_BLOCKS 8     /* below that, waking threads costs more than adding */
+#define WHOLE_ELEMENTS  16384 /* above that, two ranks gain by adding a half each */
+#define CHUNK_ELEMENTS  16    /* chunks of a rank start at multiples of a cache line */
 
 static void add_f32(float *restrict target, const float *restrict source, size_t count)
 {
@@ -50,8 +51,9 @@ void trm_ordered_add(void *target, const void *source, size_t count, enum trm_ty
 }
 
 /*
- * Two ranks exchange everything and both add. More ranks own a chunk each: every rank sends each
- * chunk to its owner, the owner adds along the tree of the ranks, and sends the sum to all.
+ * Each rank owns a chunk: every rank sends each chunk to its owner, the owner adds along the tree
+ * of the ranks, and sends the sum to all. Two ranks with little data exchange all of it and both
+ * add, which saves a round.
  */
 struct trm_ordered_all_reduce {
     struct trm_comm *comm;
@@ -78,10 +80,18 @@ static struct chunk chunk_of(size_t count, int size, int rank)
     return (struct chunk){begin, count - begin < even ? count - begin : even};
 }
 
-/* Elements of a staging slot. */
+static bool exchanges_whole(int size, size_t count)
+{
+    return size == 2 && count <= WHOLE_ELEMENTS;
+}
+
+/* Elements of a staging slot, for reductions of up to `count`. */
 static size_t slot_count(int size, size_t count)
 {
-    size_t needed = size == 2 ? count : chunk_of(count, size, 0).count;
+    size_t whole = count < WHOLE_ELEMENTS ? count : WHOLE_ELEMENTS;
+    size_t needed = chunk_of(count, size, 0).count;
+    if (size == 2 && needed < whole)
+        needed = whole;
     return (needed + CHUNK_ELEMENTS - 1) / CHUNK_ELEMENTS * CHUNK_ELEMENTS;
 }
 
@@ -182,12 +192,13 @@ static enum trm_status scatter_parts(struct trm_ordered_all_reduce *reduce, char
     const size_t width = trm_type_bytes(reduce->type);
     const size_t slot_bytes = slot_count(size, reduce->max_count) * width;
     const struct chunk whole = {0, count};
-    const struct chunk mine = size == 2 ? whole : chunk_of(count, size, rank);
+    const bool exchange_whole = exchanges_whole(size, count);
+    const struct chunk mine = exchange_whole ? whole : chunk_of(count, size, rank);
     int sends = 0, receives = 0, slot = 0;
     for (int peer = 0; peer < size; peer++) {
         if (peer == rank)
             continue;
-        struct chunk theirs = size == 2 ? whole : chunk_of(count, size, peer);
+        struct chunk theirs = exchange_whole ? whole : chunk_of(count, size, peer);
         char *place = reduce->staging + (size_t)slot++ * slot_bytes;
         reduce->operands[peer] = place;
         if (theirs.count > 0)
@@ -233,7 +244,7 @@ enum trm_status trm_ordered_all_reduce_run(struct trm_ordered_all_reduce *reduce
     if (reduce->comm->size == 1 || count == 0)
         return TRM_OK;
     enum trm_status status = scatter_parts(reduce, data, count, err);
-    if (!status && reduce->comm->size > 2)
+    if (!status && !exchanges_whole(reduce->comm->size, count))
         status = gather_sums(reduce, data, count, err);
     return status;
 }

@@ -33,8 +33,8 @@ enum trm_status trm_ordered_all_reduce_create(struct trm_comm *comm, size_t max_
                                               struct trm_error *err);
 void trm_ordered_all_reduce_destroy(struct trm_ordered_all_reduce *reduce);
 
-/* Collective. In place over `count` <= max_count elements at `data`; the same bits on every rank.
- */
+/* Collective. In place over `count` <= max_count elements at `data`; the same bits on every rank,
+ * the payloads of NaNs apart. */
 enum trm_status trm_ordered_all_reduce_run(struct trm_ordered_all_reduce *reduce, void *data,
                                            size_t count, struct trm_error *err);
 

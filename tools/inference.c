@@ -70,8 +70,8 @@ static enum trm_status load_parameters(struct trm_inference *in, struct trm_chec
         };
     }
     if (status == TRM_OK)
-        status = trm_checkpoint_load(in->self, checkpoint, pieces, in->layout->tensor_count, NULL,
-                                     err);
+        status =
+            trm_checkpoint_load(in->self, checkpoint, pieces, in->layout->tensor_count, NULL, err);
     free(pieces);
     return status;
 }

@@ -22,7 +22,8 @@ static const char usage_text[] =
     "usage: trireme sample CHECKPOINT [--prompt TEXT] [--tokens N] [--temperature X] [--top-k K]\n"
     "                      [--seed S]\n\n"
     "  CHECKPOINT        a checkpoint, or a directory of them (the newest sound one)\n"
-    "  --prompt TEXT     what to go on from (default: a line break); for vocabularies over 256, token\n"
+    "  --prompt TEXT     what to go on from (default: a line break); for vocabularies over 256, "
+    "token\n"
     "                    numbers with blanks between them\n"
     "  --tokens N        how many to write (default 256)\n"
     "  --temperature X   0 takes the likeliest token (default 0.8)\n"
@@ -48,8 +49,8 @@ static int parse(int argc, char **argv, struct options *o)
 {
     double value;
 
-    *o = (struct options){
-        .prompt = "\n", .tokens = 256, .top_k = 40, .seed = 1, .temperature = 0.8};
+    *o =
+        (struct options){.prompt = "\n", .tokens = 256, .top_k = 40, .seed = 1, .temperature = 0.8};
     for (int i = 1; i < argc; i++) {
         const char *flag = argv[i];
         if (strncmp(flag, "--", 2) != 0) {
@@ -111,8 +112,9 @@ static long read_prompt(const struct options *o, int64_t vocab_size, int32_t *to
     for (long i = 0; i < count; i++) {
         if (tokens[i] < vocab_size)
             continue;
-        fprintf(stderr, "trireme sample: token %ld of the prompt is not below the vocabulary of %lld\n",
-                i, (long long)vocab_size);
+        fprintf(stderr,
+                "trireme sample: token %ld of the prompt is not below the vocabulary of %lld\n", i,
+                (long long)vocab_size);
         return -1;
     }
     if (count == 0)

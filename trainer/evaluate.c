@@ -35,7 +35,8 @@ enum trm_status trm_evaluate(struct trm_run *run, struct trm_error *err)
     trm_exact_sum_init(&sum);
     for (int64_t batch = 0; batch < config->eval_iters && status == TRM_OK; batch++) {
         for (int i = 0; i < run->micro_batch_count && status == TRM_OK; i++) {
-            status = read_micro_batch(run, batch * config->global_batch_size + run->offsets[i], err);
+            status =
+                read_micro_batch(run, batch * config->global_batch_size + run->offsets[i], err);
             if (status == TRM_OK)
                 status = trm_model_evaluate(run->model, run->valid_inputs, run->valid_targets, NULL,
                                             &sum, err);

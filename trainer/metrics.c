@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "base/file.h"
 #include "base/human.h"
 
-#define LINE_BYTES 512
+#define LINE_BYTES       512
 #define FILE_LIMIT_BYTES ((size_t)1 << 32)
 
 /* One write(2) for a whole line, so that readers never see half of one. */
@@ -85,13 +86,13 @@ enum trm_status trm_metrics_step(struct trm_metrics *metrics, const struct trm_s
         if (write(STDOUT_FILENO, line, (size_t)length) < 0)
             return trm_error_set_errno(err, errno, "could not write to standard output");
     }
-    length = snprintf(line, sizeof line,
-                      "{\"step\": %lld, \"loss\": %.9g, \"grad_norm\": %.9g, \"learning_rate\": "
-                      "%.9g, \"step_ms\": %.3f, \"tokens_per_second\": %.1f, \"samples\": %lld, "
-                      "\"data_hash\": \"%016llx\"}\n",
-                      (long long)m->step, m->loss, m->grad_norm, m->learning_rate, m->step_ms,
-                      m->tokens_per_second, (long long)m->samples,
-                      (unsigned long long)m->data_hash);
+    length =
+        snprintf(line, sizeof line,
+                 "{\"step\": %lld, \"loss\": %.9g, \"grad_norm\": %.9g, \"learning_rate\": "
+                 "%.9g, \"step_ms\": %.3f, \"tokens_per_second\": %.1f, \"samples\": %lld, "
+                 "\"data_hash\": \"%016llx\"}\n",
+                 (long long)m->step, m->loss, m->grad_norm, m->learning_rate, m->step_ms,
+                 m->tokens_per_second, (long long)m->samples, (unsigned long long)m->data_hash);
     return write_line(metrics->fd, line, length, err);
 }
 
@@ -103,6 +104,9 @@ enum trm_status trm_metrics_validation(struct trm_metrics *metrics, int64_t step
 
     if (metrics->fd < 0)
         return TRM_OK;
+    if (!isfinite(loss))
+        return trm_error_set(err, TRM_ERR_NUMERICS, "step %lld: the validation loss is %g",
+                             (long long)step, loss);
     length = snprintf(line, sizeof line, "step %6lld/%lld | validation loss %8.5f | %.1f ms\n",
                       (long long)step, (long long)metrics->train_iters, loss, milliseconds);
     if (write(STDOUT_FILENO, line, (size_t)length) < 0)

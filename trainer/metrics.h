@@ -19,8 +19,8 @@ struct trm_step_metrics {
     uint64_t data_hash;
 };
 
-/* Opens RUN_DIR/metrics.jsonl for appending, without lines of steps after `step` (a run that was cut
- * off wrote them; they will come again). */
+/* Opens RUN_DIR/metrics.jsonl for appending, without lines of steps after `step` (a run that was
+ * cut off wrote them; they will come again). */
 enum trm_status trm_metrics_open(struct trm_metrics *metrics, const char *run_dir, int64_t step,
                                  struct trm_error *err);
 void trm_metrics_close(struct trm_metrics *metrics);

@@ -44,10 +44,11 @@ static enum trm_status compare_devices(struct trm_run *run, struct trm_error *er
     memcpy(first, mine, sizeof first);
     status = trm_comm_broadcast(run->world, first, sizeof first, 0, NULL, err);
     if (status == TRM_OK && strcmp(mine, first) != 0)
-        status = trm_error_set(err, TRM_ERR_CONFIG,
-                               "computes with \"%s\", rank 0 with \"%s\"; all nodes of a run need the "
-                               "same instruction set and libraries",
-                               mine, first);
+        status =
+            trm_error_set(err, TRM_ERR_CONFIG,
+                          "computes with \"%s\", rank 0 with \"%s\"; all nodes of a run need the "
+                          "same instruction set and libraries",
+                          mine, first);
     return trm_agree(run->world, status, err);
 }
 
@@ -115,9 +116,9 @@ static enum trm_status create_parts(struct trm_run *run, struct trm_error *err)
     if (status == TRM_OK)
         status = trm_model_create(&setup, &run->model, err);
     if (status == TRM_OK)
-        status = trm_grad_sync_create(run->layout, run->lanes, run->mesh.data,
-                                      config->reduction == TRM_REDUCTION_FASTEST, &run->grad_sync,
-                                      err);
+        status =
+            trm_grad_sync_create(run->layout, run->lanes, run->mesh.data,
+                                 config->reduction == TRM_REDUCTION_FASTEST, &run->grad_sync, err);
     if (status == TRM_OK)
         status = trm_param_gather_create(run->layout, run->mesh.data, &run->param_gather, err);
     if (status == TRM_OK)
@@ -133,8 +134,8 @@ static enum trm_status place_parts(struct trm_run *run, struct trm_error *err)
     size_t micro_bytes = (size_t)run->config->micro_batch_size * length * sizeof(int32_t);
     struct trm_arena *arena = &run->arena;
 
-    run->parameters = trm_arena_alloc(arena, TRM_ARENA_PARAMETERS,
-                                      (size_t)run->layout->elements * sizeof(float));
+    run->parameters =
+        trm_arena_alloc(arena, TRM_ARENA_PARAMETERS, (size_t)run->layout->elements * sizeof(float));
     trm_grad_sync_place(run->grad_sync, arena);
     trm_optimizer_place(run->optimizer, arena);
     run->valid_inputs = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, micro_bytes);
@@ -208,7 +209,8 @@ static enum trm_status open_data(struct trm_run *run, struct trm_error *err)
 
     if (status == TRM_OK && config->eval_iters > 0) {
         if (config->valid_data_path.count > 0)
-            status = open_part(run, &config->valid_data_path, TRM_PART_VALID, 0, 1, &run->valid, err);
+            status =
+                open_part(run, &config->valid_data_path, TRM_PART_VALID, 0, 1, &run->valid, err);
         else if (cut < 1)
             status =
                 open_part(run, &config->train_data_path, TRM_PART_VALID, cut, 1, &run->valid, err);
@@ -255,8 +257,8 @@ static enum trm_status open_run_dir(struct trm_run *run, struct trm_error *err)
         if (status == TRM_OK)
             status = trm_file_path(path, err, "%s/config.yaml", run->config->run_dir);
         if (status == TRM_OK)
-            status = trm_file_replace(path, run->state.config_yaml, strlen(run->state.config_yaml),
-                                      err);
+            status =
+                trm_file_replace(path, run->state.config_yaml, strlen(run->state.config_yaml), err);
         if (status == TRM_OK)
             status = trm_metrics_open(&run->metrics, run->config->run_dir, run->state.step, err);
     }
@@ -266,8 +268,8 @@ static enum trm_status open_run_dir(struct trm_run *run, struct trm_error *err)
 static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
 {
     char text[256];
-    enum trm_status status = trm_mesh_create(
-        run->world, (int)run->config->tensor_model_parallel_size, &run->mesh, err);
+    enum trm_status status =
+        trm_mesh_create(run->world, (int)run->config->tensor_model_parallel_size, &run->mesh, err);
 
     if (status == TRM_OK)
         status = trm_agree(run->world, open_device(run, err), err);

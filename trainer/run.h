@@ -2,8 +2,8 @@
  * ★ trm_run: one process's part of a training run, from set-up to the last step.
  *
  * Owns configuration, mesh, device, layout, model, gradient exchange, optimizer, data and the
- * persistent state (struct trm_ckpt_state: everything that is not a tensor). The functions of step.c,
- * evaluate.c and state.c work on it; nothing else keeps state.
+ * persistent state (struct trm_ckpt_state: everything that is not a tensor). The functions of
+ * step.c, evaluate.c and state.c work on it; nothing else keeps state.
  */
 #ifndef TRM_TRAINER_RUN_H
 #define TRM_TRAINER_RUN_H
@@ -47,8 +47,9 @@ struct trm_run {
     int64_t saved_step; /* newest step on disk, -1: none */
 };
 
-/* Collective over `world`. Sets everything up, starts afresh or from a checkpoint, trains to the end
- * or to a stop request, and leaves a checkpoint. TRM_ERR_STOPPED after a stop that is durable. */
+/* Collective over `world`. Sets everything up, starts afresh or from a checkpoint, trains to the
+ * end or to a stop request, and leaves a checkpoint. TRM_ERR_STOPPED after a stop that is durable.
+ */
 enum trm_status trm_run_train(struct trm_config *config, struct trm_comm *world, int local_rank,
                               int local_size, struct trm_error *err);
 

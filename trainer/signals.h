@@ -1,5 +1,6 @@
-/* Requests to stop: SIGTERM, SIGUSR1 (which mpirun forwards) and SIGINT set one flag, which the loop
- * reads between steps and agrees over all ranks. The flag is the program's one mutable global. */
+/* Requests to stop: SIGTERM, SIGUSR1 (which mpirun forwards) and SIGINT set one flag, which the
+ * loop reads between steps and agrees over all ranks. The flag is the program's one mutable global.
+ */
 #ifndef TRM_TRAINER_SIGNALS_H
 #define TRM_TRAINER_SIGNALS_H
 

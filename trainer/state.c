@@ -77,19 +77,19 @@ enum trm_status trm_state_open(const struct trm_config *config, struct trm_comm 
     bool automatic = strcmp(config->load, "auto") == 0, afresh = strcmp(config->load, "none") == 0;
     const char *where = automatic || afresh ? config->save : config->load;
     struct trm_checkpoint *found = NULL;
-    enum trm_status status =
-        trm_checkpoint_open(world, where, config->ckpt_step, passed_over,
-                            (void *)(uintptr_t)log, &found, err);
+    enum trm_status status = trm_checkpoint_open(world, where, config->ckpt_step, passed_over,
+                                                 (void *)(uintptr_t)log, &found, err);
 
     *out = NULL;
     if ((automatic || afresh) && status == TRM_ERR_NOT_FOUND && config->ckpt_step < 0)
         return TRM_OK;
     if (afresh && (status == TRM_OK || status == TRM_ERR_CORRUPT)) {
         trm_checkpoint_close(found);
-        return trm_error_set(err, TRM_ERR_CONFIG,
-                             "\"%s\" holds checkpoints, and `load: none` would start over them; give "
-                             "another run_dir or save, or use `load: auto` to go on",
-                             where);
+        return trm_error_set(
+            err, TRM_ERR_CONFIG,
+            "\"%s\" holds checkpoints, and `load: none` would start over them; give "
+            "another run_dir or save, or use `load: auto` to go on",
+            where);
     }
     if (status == TRM_OK)
         *out = found;
@@ -119,10 +119,11 @@ static void on_difference(void *context, const char *name, enum trm_key_class ke
         snprintf(d->identity, sizeof d->identity, "%s %.80s, and this run has %.80s", name, before,
                  after);
     else if (key_class == TRM_CLASS_NUMERICS)
-        trm_log(d->log, TRM_LOG_WARNING,
-                "%s was %s in the checkpoint and is %s now: results agree to rounding from here on, "
-                "not bit for bit",
-                name, before, after);
+        trm_log(
+            d->log, TRM_LOG_WARNING,
+            "%s was %s in the checkpoint and is %s now: results agree to rounding from here on, "
+            "not bit for bit",
+            name, before, after);
     else if (key_class == TRM_CLASS_SCHEDULE)
         trm_log(d->log, TRM_LOG_INFO, "%s changes from %s to %s", name, before, after);
 }
@@ -149,10 +150,11 @@ static enum trm_status compare_with(struct trm_run *run, const struct trm_checkp
                                "another run",
                                trm_checkpoint_path(checkpoint), differences.identity);
     else if (state->fingerprint && strcmp(state->fingerprint, run->state.fingerprint) != 0)
-        trm_log(&run->log, TRM_LOG_WARNING,
-                "the checkpoint was written on \"%s\", this is \"%s\": results agree to rounding from "
-                "here on, not bit for bit",
-                state->fingerprint, run->state.fingerprint);
+        trm_log(
+            &run->log, TRM_LOG_WARNING,
+            "the checkpoint was written on \"%s\", this is \"%s\": results agree to rounding from "
+            "here on, not bit for bit",
+            state->fingerprint, run->state.fingerprint);
 out:
     trm_config_destroy(theirs);
     return status;

@@ -47,8 +47,8 @@ static enum trm_status agree_to_begin(struct trm_run *run, enum trm_status mine,
 {
     int64_t flags[2] = {mine != TRM_OK, trm_signals_stop_requested()};
     struct trm_error ignored;
-    enum trm_status status =
-        trm_comm_all_reduce(run->world, flags, 2, TRM_MAX_I64, NULL, mine == TRM_OK ? err : &ignored);
+    enum trm_status status = trm_comm_all_reduce(run->world, flags, 2, TRM_MAX_I64, NULL,
+                                                 mine == TRM_OK ? err : &ignored);
 
     if (status != TRM_OK)
         return status;

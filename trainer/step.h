@@ -1,5 +1,5 @@
-/* One optimizer step, in the order of data: samples, forward and backward per micro-batch, lane sums
- * and exchange, norm and clip, AdamW on owned shards, gather. */
+/* One optimizer step, in the order of data: samples, forward and backward per micro-batch, lane
+ * sums and exchange, norm and clip, AdamW on owned shards, gather. */
 #ifndef TRM_TRAINER_STEP_H
 #define TRM_TRAINER_STEP_H
 

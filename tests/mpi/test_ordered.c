@@ -10,7 +10,7 @@
 
 #define MAX_COUNT 70001
 
-static const size_t counts[] = {0, 1, 2, 15, 16, 17, 63, 65, 1000, 4099, 70001};
+static const size_t counts[] = {0, 1, 2, 15, 16, 17, 63, 65, 1000, 16384, 16385, 70001};
 #define COUNTS (sizeof counts / sizeof *counts)
 
 /* Every rank can compute every rank's operand. */

@@ -4,7 +4,7 @@
 #   test_bad_input.sh --print        prints what the program says now, in that form.
 . "$(dirname "$0")/lib.sh"
 print=${1:-}
-expected=$(dirname "$0")/bad_input.expected
+expected=$(realpath "$(dirname "$0")")/bad_input.expected
 make_text
 cd "$scratch"
 got=$scratch/got
@@ -117,10 +117,6 @@ must_train made 1 --train-iters 2 --lr-warmup-iters 0 --eval-iters 0
 flag missing-step-among-others --run-dir made --ckpt-step 7
 flag afresh-over-checkpoints --run-dir made --load none
 flag other-model --run-dir made --num-layers 3
-sed 's/"format_version": *1/"format_version": 99/' made/checkpoints/step-00000002/manifest.json >manifest
-cp -r made/checkpoints/step-00000002 version
-cp manifest version/manifest.json
-flag other-format-version --load version
 
 if [ -n "$print" ]; then
     cat "$got"

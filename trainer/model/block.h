@@ -2,8 +2,8 @@
  * A pre-norm transformer layer: x += attention(norm(x)); x += mlp(norm(x)).
  *
  * What backward needs is kept per layer, or, under full recomputation, in one set that all layers
- * share: then only each layer's input is kept, and backward runs the layer's forward again (the same
- * ops on the same values: the same bits).
+ * share: then only each layer's input is kept, and backward runs the layer's forward again (the
+ * same ops on the same values: the same bits).
  */
 #ifndef TRM_TRAINER_MODEL_BLOCK_H
 #define TRM_TRAINER_MODEL_BLOCK_H

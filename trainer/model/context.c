@@ -60,8 +60,8 @@ void trm_context_tensor_sum(struct trm_model_context *c, struct trm_tensor t)
     struct trm_error error = {0};
     if (c->tensor_sum && c->status == TRM_OK)
         keep_first(c,
-                   trm_ordered_all_reduce_run(c->tensor_sum, t.data,
-                                              (size_t)trm_tensor_elements(t), &error),
+                   trm_ordered_all_reduce_run(c->tensor_sum, t.data, (size_t)trm_tensor_elements(t),
+                                              &error),
                    &error);
 }
 

@@ -34,9 +34,9 @@ struct trm_model_context {
     struct trm_error error;
 
     /* Scratch that no layer keeps. */
-    struct trm_tensor branch;    /* [N, C] output of a sublayer, or gradient into a norm */
-    struct trm_tensor wide;      /* [N, max(F, 3 A)] gradient inside a sublayer */
-    struct trm_tensor narrow;    /* [N, A] gradient of the attention's output */
+    struct trm_tensor branch; /* [N, C] output of a sublayer, or gradient into a norm */
+    struct trm_tensor wide;   /* [N, max(F, 3 A)] gradient inside a sublayer */
+    struct trm_tensor narrow; /* [N, A] gradient of the attention's output */
 };
 
 /* Rows of the pass under way. */

@@ -15,8 +15,8 @@
 #include "trainer/model/head.h"
 
 #define TENSORS_BEFORE_LAYERS 2
-#define TENSORS_PER_LAYER 16
-#define TENSORS_AFTER_LAYERS 2
+#define TENSORS_PER_LAYER     16
+#define TENSORS_AFTER_LAYERS  2
 
 struct gpt2 {
     int layers;
@@ -27,9 +27,10 @@ struct gpt2 {
     struct trm_norm_layer final_norm;
     struct trm_norm_state final_state;
     struct trm_head head;
-    struct trm_tensor *inputs; /* [layers + 1]: [N, C] residual stream before each layer, and after */
-    struct trm_tensor normed;  /* [N, C] after the final norm; backward: gradient into it */
-    struct trm_tensor dx;      /* [N, C] gradient of the residual stream */
+    struct trm_tensor
+        *inputs; /* [layers + 1]: [N, C] residual stream before each layer, and after */
+    struct trm_tensor normed; /* [N, C] after the final norm; backward: gradient into it */
+    struct trm_tensor dx;     /* [N, C] gradient of the residual stream */
 };
 
 /* Appends one tensor to specs, or only counts it. */
@@ -235,7 +236,8 @@ static struct trm_tensor gpt2_loss(struct trm_model_context *c, void *state,
     if (!backward)
         return trm_tensor_1d(g->head.loss.data, c->type, normed.shape[0]);
     c->ops->zero(c->device, dx);
-    trm_norm_backward(c, &g->final_norm, &g->final_state, dx, dnormed, now(c, g->inputs[g->layers]));
+    trm_norm_backward(c, &g->final_norm, &g->final_state, dx, dnormed,
+                      now(c, g->inputs[g->layers]));
     trm_context_grad_ready(c, g->final_norm.weight, TENSORS_AFTER_LAYERS);
     for (int i = g->layers - 1; i >= 0; i--) {
         struct trm_block_state *s = &g->states[i % g->state_count];

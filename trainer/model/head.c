@@ -2,7 +2,7 @@
 
 /* Logits held at once, in elements: 128 MiB of float32. Fewer, and the weight's gradient would be
  * read and written too often. */
-#define CHUNK_ELEMENTS (INT64_C(32) << 20)
+#define CHUNK_ELEMENTS  (INT64_C(32) << 20)
 #define CHUNK_ALIGNMENT 16
 
 static int64_t chunk_rows(int64_t rows, int64_t vocabulary)
@@ -58,8 +58,8 @@ void trm_head_loss(struct trm_model_context *c, struct trm_head *head, struct tr
                                 c->valid_vocabulary_rows);
         trm_context_tensor_sum(c, sums);
         ops->cross_entropy_gradient(c->device, rows_1d(head->loss, first, count), logits, maximum,
-                                    sums, wanted, c->first_vocabulary_row,
-                                    c->valid_vocabulary_rows, dx.data != NULL);
+                                    sums, wanted, c->first_vocabulary_row, c->valid_vocabulary_rows,
+                                    dx.data != NULL);
         if (dx.data)
             ops->linear_backward(c->device, trm_tensor_rows(dx, first, count),
                                  trm_context_gradient(c, head->weight, 1), none, logits, chunk,

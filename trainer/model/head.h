@@ -1,7 +1,7 @@
 /*
  * The language-model head and its loss: logits = x w^T over a vocabulary that may be cut over
- * tensor-parallel ranks, softmax cross-entropy, and the gradients, chunk of rows by chunk of rows, so
- * that the logits of a whole batch are never held.
+ * tensor-parallel ranks, softmax cross-entropy, and the gradients, chunk of rows by chunk of rows,
+ * so that the logits of a whole batch are never held.
  */
 #ifndef TRM_TRAINER_MODEL_HEAD_H
 #define TRM_TRAINER_MODEL_HEAD_H

@@ -26,8 +26,8 @@ double trm_model_flops_per_token(const struct trm_config *config, int64_t parame
 {
     double matrices = (double)(parameter_count - config->seq_length * config->hidden_size);
     /* Two products of T/2 x C each (causal), forward and twice that backward, two FLOPs each. */
-    double attention = 6.0 * (double)config->num_layers * (double)config->seq_length *
-                       (double)config->hidden_size;
+    double attention =
+        6.0 * (double)config->num_layers * (double)config->seq_length * (double)config->hidden_size;
     return 6.0 * matrices + attention;
 }
 

@@ -1,11 +1,13 @@
 /*
  * A model: an architecture written in ops, over one flat vector of parameters.
  *
- * ★ trm_model is a table row (struct trm_model_architecture) and its context. It knows its tensors (which
- * it declares for the layout), two hooks, and no buckets, ranks of data, or optimizer. Gradients of
- * the *sum* of the losses go to the flat vector it is told, laid out as the parameters.
+ * ★ trm_model is a table row (struct trm_model_architecture) and its context. It knows its tensors
+ * (which it declares for the layout), two hooks, and no buckets, ranks of data, or optimizer.
+ * Gradients of the *sum* of the losses go to the flat vector it is told, laid out as the
+ * parameters.
  *
- * All memory is taken from an arena in `place`, which runs twice (measure, then commit). One thread.
+ * All memory is taken from an arena in `place`, which runs twice (measure, then commit). One
+ * thread.
  */
 #ifndef TRM_TRAINER_MODEL_MODEL_H
 #define TRM_TRAINER_MODEL_MODEL_H
@@ -40,8 +42,8 @@ struct trm_model_setup {
     bool training;                   /* false: forward only, no activations kept */
 };
 
-/* The architecture's tensors into specs[max]; returns how many there are (call with max 0 to count).
- * `tensor_size` decides the padding of the vocabulary alone. */
+/* The architecture's tensors into specs[max]; returns how many there are (call with max 0 to
+ * count). `tensor_size` decides the padding of the vocabulary alone. */
 int trm_model_declare(const struct trm_config *config, int tensor_size,
                       struct trm_tensor_spec *specs, int max);
 

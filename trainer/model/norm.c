@@ -16,11 +16,10 @@ static struct trm_tensor statistics(struct trm_tensor t, int64_t rows)
 void trm_norm_forward(struct trm_model_context *c, const struct trm_norm_layer *layer,
                       struct trm_norm_state *state, struct trm_tensor y, struct trm_tensor x)
 {
-    c->ops->norm_forward(c->device, y, statistics(state->mean, x.shape[0]),
-                         statistics(state->rstd, x.shape[0]), x,
-                         trm_context_parameter(c, layer->weight, 1),
-                         trm_context_parameter(c, layer->bias, 1), TRM_NORM_LAYER,
-                         (float)c->config->layernorm_epsilon);
+    c->ops->norm_forward(
+        c->device, y, statistics(state->mean, x.shape[0]), statistics(state->rstd, x.shape[0]), x,
+        trm_context_parameter(c, layer->weight, 1), trm_context_parameter(c, layer->bias, 1),
+        TRM_NORM_LAYER, (float)c->config->layernorm_epsilon);
 }
 
 void trm_norm_backward(struct trm_model_context *c, const struct trm_norm_layer *layer,
@@ -29,7 +28,6 @@ void trm_norm_backward(struct trm_model_context *c, const struct trm_norm_layer 
 {
     c->ops->norm_backward(c->device, dx, trm_context_gradient_to_add(c, layer->weight, 1),
                           trm_context_gradient_to_add(c, layer->bias, 1), dy, x,
-                          statistics(state->mean, x.shape[0]),
-                          statistics(state->rstd, x.shape[0]),
+                          statistics(state->mean, x.shape[0]), statistics(state->rstd, x.shape[0]),
                           trm_context_parameter(c, layer->weight, 1), TRM_NORM_LAYER);
 }

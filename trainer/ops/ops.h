@@ -20,37 +20,8 @@
 #include <stdbool.h>
 
 #include "base/exact_sum.h"
-#include "base/status.h"
+#include "trainer/ops/device.h"
 #include "trainer/ops/tensor.h"
-
-struct trm_device;
-
-enum trm_activation { TRM_ACT_NONE, TRM_ACT_GELU /* tanh form, as GPT-2 */ };
-enum trm_norm { TRM_NORM_LAYER };
-
-struct trm_attention {
-    int batch, seq_length; /* B, T: queries, rows of q are [B * T] */
-    int heads, kv_heads;   /* H, G: G divides H */
-    int head_size;         /* D */
-    int window;            /* keys visible per query, 0: all before it */
-    int position_offset;   /* position of the first query among the keys (0 in training) */
-    float scale;           /* of q.k before softmax, 1 / sqrt(D) */
-};
-
-struct trm_adamw {
-    float learning_rate, beta1, beta2, epsilon, weight_decay;
-    float bias_correction1, bias_correction2; /* 1 - beta^t */
-    float gradient_scale;                     /* 1 / tokens, times the clip factor */
-};
-
-/* The largest sizes a model will ask for, to plan the workspace. */
-struct trm_ops_limits {
-    enum trm_type type;
-    int64_t max_rows;               /* N of any matrix */
-    int64_t max_columns;            /* widest matrix: 4 C, V, ... */
-    int64_t vocabulary;             /* V, for the embedding's gradient; 0 without */
-    struct trm_attention attention; /* largest */
-};
 
 struct trm_ops {
     const char *name;
@@ -172,24 +143,5 @@ struct trm_ops {
                   struct trm_tensor exp_avg_sq, struct trm_tensor gradient,
                   const struct trm_adamw *settings);
 };
-
-#define TRM_NORM_BLOCK 1024
-
-struct trm_device {
-    const struct trm_ops *ops;
-    void *workspace; /* borrowed; the size that workspace_bytes asked for */
-    size_t workspace_bytes;
-    void *state;            /* the device's own */
-    struct trm_error error; /* sticky: the first failure */
-};
-
-/* Devices are made by trm_device_reference (reference/reference.h) and trm_device_cpu (cpu/cpu.h).
- */
-
-/* "avx512_core_amx, oneDNN 2.6.3, 2 threads": what decides the bits and the speed. */
-void trm_device_describe(const struct trm_device *dev, char *text, size_t text_bytes);
-
-/* Waits for all work; returns the sticky error, if any, and its words. */
-enum trm_status trm_device_sync(struct trm_device *dev, struct trm_error *err);
 
 #endif

@@ -28,9 +28,9 @@ struct trm_grad_sync {
     struct slot slots[SLOTS];
     struct trm_message *sends, *receives;
 
-    int lane;          /* steps of this rank begun; lane - 1 is under way */
-    int *missing;      /* [buckets]: tensors not ready in this lane */
-    int exchanged;     /* buckets whose exchange was started */
+    int lane;      /* steps of this rank begun; lane - 1 is under way */
+    int *missing;  /* [buckets]: tensors not ready in this lane */
+    int exchanged; /* buckets whose exchange was started */
     enum trm_status status;
     struct trm_error error;
 };
@@ -55,10 +55,9 @@ static int foreign_nodes(const struct trm_grad_sync *sync)
     return sync->lanes->node_count - sync->node_count;
 }
 
-enum trm_status trm_grad_sync_create(const struct trm_layout *layout,
-                                     const struct trm_lanes *lanes, struct trm_comm *data,
-                                     bool fastest, struct trm_grad_sync **out,
-                                     struct trm_error *err)
+enum trm_status trm_grad_sync_create(const struct trm_layout *layout, const struct trm_lanes *lanes,
+                                     struct trm_comm *data, bool fastest,
+                                     struct trm_grad_sync **out, struct trm_error *err)
 {
     enum trm_status status = TRM_OK;
     struct trm_grad_sync *sync = calloc(1, sizeof *sync);
@@ -66,8 +65,8 @@ enum trm_status trm_grad_sync_create(const struct trm_layout *layout,
 
     if (!sync)
         return trm_error_set(err, TRM_ERR_MEMORY, "no memory for the gradient exchange");
-    *sync = (struct trm_grad_sync){
-        .layout = layout, .lanes = lanes, .data = data, .fastest = fastest};
+    *sync =
+        (struct trm_grad_sync){.layout = layout, .lanes = lanes, .data = data, .fastest = fastest};
     sync->lane_count = trm_lanes_schedule(lanes, rank, NULL, 0);
     sync->buffer_count = trm_lanes_buffer_count(lanes, rank);
     if (sync->buffer_count == 0)
@@ -122,14 +121,14 @@ void trm_grad_sync_place(struct trm_grad_sync *sync, struct trm_arena *arena)
         if (layout->buckets[b].shard_elements > largest_shard)
             largest_shard = layout->buckets[b].shard_elements;
     for (int i = 0; i < sync->buffer_count; i++)
-        sync->buffers[i] = trm_arena_alloc(arena, TRM_ARENA_GRADIENTS,
-                                           (size_t)layout->elements * sizeof(float));
+        sync->buffers[i] =
+            trm_arena_alloc(arena, TRM_ARENA_GRADIENTS, (size_t)layout->elements * sizeof(float));
     if (is_local(sync)) {
         sync->owned = sync->buffers[0];
         return;
     }
-    sync->owned = trm_arena_alloc(arena, TRM_ARENA_GRADIENTS,
-                                  (size_t)layout->owned_elements * sizeof(float));
+    sync->owned =
+        trm_arena_alloc(arena, TRM_ARENA_GRADIENTS, (size_t)layout->owned_elements * sizeof(float));
     for (int i = 0; i < SLOTS && !sync->fastest; i++)
         sync->slots[i].staging =
             trm_arena_alloc(arena, TRM_ARENA_COMMUNICATION,
@@ -162,13 +161,13 @@ static void list_messages(struct trm_grad_sync *sync, struct slot *slot, int *se
 
     for (int rank = 0; rank < sync->data->size; rank++) {
         for (int i = 0; i < sync->node_count && rank != sync->data->rank; i++)
-            sync->sends[sends++] = (struct trm_message){
-                rank, partial(sync, i, b) + rank * b->shard_elements, bytes};
+            sync->sends[sends++] =
+                (struct trm_message){rank, partial(sync, i, b) + rank * b->shard_elements, bytes};
         for (int k = lanes->rank_node_begin[rank]; k < lanes->rank_node_begin[rank + 1]; k++) {
             int node = lanes->rank_nodes[k];
             if (rank == sync->data->rank) {
-                slot->operands[node] = partial(sync, k - lanes->rank_node_begin[rank], b) +
-                                       rank * b->shard_elements;
+                slot->operands[node] =
+                    partial(sync, k - lanes->rank_node_begin[rank], b) + rank * b->shard_elements;
                 continue;
             }
             slot->operands[node] = staging;

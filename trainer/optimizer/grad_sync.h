@@ -21,10 +21,9 @@
 struct trm_grad_sync;
 
 /* Borrows layout, lanes and the data-parallel communicator. *out is returned owned. */
-enum trm_status trm_grad_sync_create(const struct trm_layout *layout,
-                                     const struct trm_lanes *lanes, struct trm_comm *data,
-                                     bool fastest, struct trm_grad_sync **out,
-                                     struct trm_error *err);
+enum trm_status trm_grad_sync_create(const struct trm_layout *layout, const struct trm_lanes *lanes,
+                                     struct trm_comm *data, bool fastest,
+                                     struct trm_grad_sync **out, struct trm_error *err);
 void trm_grad_sync_destroy(struct trm_grad_sync *sync);
 
 /* Runs twice, as arenas do. */

@@ -1,6 +1,7 @@
 #include "trainer/optimizer/schedule.h"
 
-/* cos(pi x) for x in [0, 1], by its Taylor series around the nearest of 0 and 1: error below 1e-16. */
+/* cos(pi x) for x in [0, 1], by its Taylor series around the nearest of 0 and 1: error below 1e-16.
+ */
 static double cos_pi(double x)
 {
     const double pi = 3.14159265358979323846;

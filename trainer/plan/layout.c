@@ -21,10 +21,10 @@ static enum trm_status place_slice(struct trm_layout_tensor *t, int size, int ra
     t->rows = spec->padded_rows;
     t->columns = spec->columns;
     if (spec->split != TRM_SPLIT_NONE && cut % size != 0)
-        return trm_error_set(err, TRM_ERR_CONFIG,
-                             "tensor \"%s\" has %lld %s, which %d tensor-parallel ranks don't divide",
-                             spec->name, (long long)cut,
-                             spec->split == TRM_SPLIT_ROWS ? "rows" : "columns", size);
+        return trm_error_set(
+            err, TRM_ERR_CONFIG,
+            "tensor \"%s\" has %lld %s, which %d tensor-parallel ranks don't divide", spec->name,
+            (long long)cut, spec->split == TRM_SPLIT_ROWS ? "rows" : "columns", size);
     if (spec->split == TRM_SPLIT_ROWS) {
         t->rows = cut / size;
         t->first_row = rank * t->rows;
@@ -47,8 +47,8 @@ static void close_bucket(struct trm_layout *layout, struct trm_layout_bucket *bu
                          int64_t end_offset)
 {
     int64_t used = end_offset - bucket->offset;
-    bucket->shard_elements = round_up(round_up(used, layout->data_size) / layout->data_size,
-                                      TRM_LAYOUT_ALIGNMENT);
+    bucket->shard_elements =
+        round_up(round_up(used, layout->data_size) / layout->data_size, TRM_LAYOUT_ALIGNMENT);
     bucket->elements = bucket->shard_elements * layout->data_size;
     bucket->owned_offset = layout->owned_elements;
     layout->owned_elements += bucket->shard_elements;
@@ -102,7 +102,8 @@ enum trm_status trm_layout_create(const struct trm_tensor_spec *specs, int count
         layout->buckets = calloc((size_t)count, sizeof *layout->buckets);
     }
     if (!layout || !layout->tensors || !layout->buckets) {
-        status = trm_error_set(err, TRM_ERR_MEMORY, "no memory for the layout of %d tensors", count);
+        status =
+            trm_error_set(err, TRM_ERR_MEMORY, "no memory for the layout of %d tensors", count);
         goto fail;
     }
     layout->tensor_size = shape->tensor_size;

@@ -3,14 +3,15 @@
  * ZeRO, checkpoints and export read.
  *
  * The model declares its tensors; the layout gives each a place in one flat vector per
- * tensor-parallel rank. Tensors start at multiples of TRM_LAYOUT_ALIGNMENT elements (but those fused
- * to the one before, which follow directly: q, k, v are three tensors of one matrix). Buckets are
- * runs of whole layers, padded so that each can be cut into data_size equal shards of a multiple of
- * TRM_LAYOUT_ALIGNMENT elements; data rank d owns shard d of every bucket (ZeRO-1). The same flat
- * vector serves parameters, gradients and (by owned shards) optimizer state. Padding stays zero.
+ * tensor-parallel rank. Tensors start at multiples of TRM_LAYOUT_ALIGNMENT elements (but those
+ * fused to the one before, which follow directly: q, k, v are three tensors of one matrix). Buckets
+ * are runs of whole layers, padded so that each can be cut into data_size equal shards of a
+ * multiple of TRM_LAYOUT_ALIGNMENT elements; data rank d owns shard d of every bucket (ZeRO-1). The
+ * same flat vector serves parameters, gradients and (by owned shards) optimizer state. Padding
+ * stays zero.
  *
- * Flat offsets depend on data_size and on the bucket size, the place of an element inside its tensor
- * does not: so results depend on neither. Pure; all ranks compute the same.
+ * Flat offsets depend on data_size and on the bucket size, the place of an element inside its
+ * tensor does not: so results depend on neither. Pure; all ranks compute the same.
  */
 #ifndef TRM_TRAINER_PLAN_LAYOUT_H
 #define TRM_TRAINER_PLAN_LAYOUT_H
@@ -20,7 +21,7 @@
 
 #include "base/status.h"
 
-#define TRM_LAYOUT_ALIGNMENT 1024 /* elements; also the block of the gradient norm */
+#define TRM_LAYOUT_ALIGNMENT  1024 /* elements; also the block of the gradient norm */
 #define TRM_TENSOR_NAME_BYTES 96
 
 enum trm_split {
@@ -38,8 +39,8 @@ struct trm_tensor_spec {
     int64_t rows, columns;
     int64_t padded_rows; /* >= rows; the vocabulary's multiple; = rows elsewhere */
     enum trm_split split;
-    bool fused;  /* follows the tensor before without a gap */
-    bool decay;  /* weight decay applies */
+    bool fused;       /* follows the tensor before without a gap */
+    bool decay;       /* weight decay applies */
     int bucket_group; /* layer: buckets are runs of whole groups; groups ascend */
     bool own_bucket;  /* its group shares a bucket with no other (the tied embedding) */
     enum trm_init init;
@@ -49,11 +50,11 @@ struct trm_tensor_spec {
 /* The same tensor on this tensor-parallel rank. */
 struct trm_layout_tensor {
     struct trm_tensor_spec spec;
-    int64_t offset;               /* elements, in the flat vector */
-    int64_t rows, columns;        /* local, padding included */
+    int64_t offset;                  /* elements, in the flat vector */
+    int64_t rows, columns;           /* local, padding included */
     int64_t first_row, first_column; /* place of the local slice in the global matrix */
-    int64_t valid_rows;           /* local rows that are not padding */
-    int64_t elements;             /* rows * columns */
+    int64_t valid_rows;              /* local rows that are not padding */
+    int64_t elements;                /* rows * columns */
     int bucket;
     bool counted; /* this rank counts it in norms and saves it: split, or tensor rank 0 */
 };
@@ -97,7 +98,8 @@ struct trm_layout_run {
     int64_t owned_offset; /* of `begin` in the owned vector of the data rank */
 };
 
-/* The runs of data rank `data_rank`, ascending. Writes at most `max`; returns how many there are. */
+/* The runs of data rank `data_rank`, ascending. Writes at most `max`; returns how many there are.
+ */
 int trm_layout_owned_runs(const struct trm_layout *layout, int data_rank,
                           struct trm_layout_run *runs, int max);
 

@@ -12,11 +12,11 @@
 #include "trainer/ops/cpu/cpu.h"
 #include "trainer/ops/reference/reference.h"
 
-static const char config_text[] =
-    "model: {num_layers: 3, hidden_size: 12, num_attention_heads: 3, seq_length: 7, vocab_size: 29,\n"
-    "        make_vocab_size_divisible_by: 8}\n"
-    "training: {micro_batch_size: 2, global_batch_size: 2}\n"
-    "data: {train_data_path: [none]}\n";
+static const char config_text[] = "model: {num_layers: 3, hidden_size: 12, num_attention_heads: 3, "
+                                  "seq_length: 7, vocab_size: 29,\n"
+                                  "        make_vocab_size_divisible_by: 8}\n"
+                                  "training: {micro_batch_size: 2, global_batch_size: 2}\n"
+                                  "data: {train_data_path: [none]}\n";
 
 static void create_layout(struct fixture *f)
 {
@@ -49,8 +49,8 @@ void fixture_open(struct fixture *f, enum trm_type type, bool reference, bool re
     memset(f, 0, sizeof *f);
     f->type = type;
     assert_int_equal(trm_config_create(&f->config, &error), TRM_OK);
-    assert_int_equal(trm_config_load_text(f->config, config_text, strlen(config_text), "test", &error),
-                     TRM_OK);
+    assert_int_equal(
+        trm_config_load_text(f->config, config_text, strlen(config_text), "test", &error), TRM_OK);
     assert_int_equal(trm_config_check(f->config, 1, &error), TRM_OK);
     f->config->recompute_granularity = recompute ? TRM_RECOMPUTE_FULL : TRM_RECOMPUTE_NONE;
     assert_int_equal(trm_comm_self(&f->self, &error), TRM_OK);

@@ -13,10 +13,23 @@
 #include "trainer/model/init.h"
 
 static const struct trm_tensor_spec specs[] = {
-    {.name = "token", .dims = 2, .rows = 61, .columns = 24, .padded_rows = 64,
-     .split = TRM_SPLIT_ROWS, .init = TRM_INIT_NORMAL, .init_std = 0.02},
-    {.name = "down", .dims = 2, .rows = 24, .columns = 96, .padded_rows = 24,
-     .split = TRM_SPLIT_COLUMNS, .init = TRM_INIT_NORMAL, .init_std = 0.02, .bucket_group = 1},
+    {.name = "token",
+     .dims = 2,
+     .rows = 61,
+     .columns = 24,
+     .padded_rows = 64,
+     .split = TRM_SPLIT_ROWS,
+     .init = TRM_INIT_NORMAL,
+     .init_std = 0.02},
+    {.name = "down",
+     .dims = 2,
+     .rows = 24,
+     .columns = 96,
+     .padded_rows = 24,
+     .split = TRM_SPLIT_COLUMNS,
+     .init = TRM_INIT_NORMAL,
+     .init_std = 0.02,
+     .bucket_group = 1},
 };
 
 static void slices_hold_the_values_of_the_whole(void **state)
@@ -38,7 +51,8 @@ static void slices_hold_the_values_of_the_whole(void **state)
             for (int64_t e = 3; e < l->elements; e++) {
                 int64_t row = l->first_row + e / l->columns;
                 int64_t column = l->first_column + e % l->columns;
-                float expected = row < specs[t].rows ? whole[t][row * specs[t].columns + column] : 0;
+                float expected =
+                    row < specs[t].rows ? whole[t][row * specs[t].columns + column] : 0;
                 assert_true(slice[e - 3] == expected);
             }
         }

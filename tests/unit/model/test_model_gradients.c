@@ -14,7 +14,7 @@
 #include "base/random.h"
 #include "fixture.h"
 
-#define ROWS 14
+#define ROWS   14
 #define PROBES 5 /* elements of each tensor */
 
 static double loss_of(struct fixture *f, int which)
@@ -62,7 +62,8 @@ static void check_tensors(struct fixture *f, bool two)
         const struct trm_layout_tensor *tensor = &f->layout->tensors[t];
         int64_t valid = tensor->valid_rows * tensor->columns;
         for (int p = 0; p < PROBES; p++) {
-            int64_t e = (int64_t)(trm_random_bits(99, (uint64_t)(t * PROBES + p)) % (uint64_t)valid);
+            int64_t e =
+                (int64_t)(trm_random_bits(99, (uint64_t)(t * PROBES + p)) % (uint64_t)valid);
             double expected = central_difference(f, tensor->offset + e, two);
             double got = fixture_get(f, f->gradients, tensor->offset + e);
             if (fabs(got - expected) > 1e-6 * (1.0 + fabs(expected)))

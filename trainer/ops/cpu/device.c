@@ -40,16 +40,19 @@ static void describe(const struct trm_device *dev, char *text, size_t text_bytes
              instruction_set());
 }
 
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Ops use the workspace one at a time, so it is as large as the hungriest of them wants. */
 static size_t workspace_bytes(struct trm_device *dev, const struct trm_ops_limits *limits)
 {
-    size_t per_thread = trm_cpu_product_bytes();
-    size_t attention = trm_cpu_attention_bytes(&limits->attention);
-    if (attention > per_thread)
-        per_thread = attention;
-    size_t bytes = per_thread * (size_t)trm_cpu_threads(dev);
-    size_t norm = trm_cpu_norm_bytes(limits->max_columns);
-    return norm > bytes ? norm : bytes;
+    size_t threads = (size_t)trm_cpu_threads(dev);
+    int64_t side = limits->max_rows;
+    side = limits->max_columns > side ? limits->max_columns : side;
+    size_t bytes = larger(trm_cpu_product_bytes(side), trm_cpu_norm_bytes(limits->max_columns));
+    return larger(bytes, threads * trm_cpu_attention_bytes(&limits->attention));
 }
 
 static const struct trm_ops cpu_ops = {

@@ -2,12 +2,12 @@
  * The matrix product: output tiles fixed by shape, each one the work of one thread; the sum over K
  * is never shared, so no thread count changes a bit.
  *
- * Letters: c[M, N] (+)= a[M, K] b[K, N], all row-major views; tiles are [tile_m, tile_n].
+ * Letters: c[M, N] (+)= a[M, K] b[K, N], all row-major views.
  *
- * A tile is one single-threaded product of the library, except where an operand is laid out badly
- * for it: a transposed `a` (the gradient of weights), or a `b` whose rows lie a multiple of 4 KiB
- * apart. Those are copied block by block into panels of the thread, K_BLOCK of the sum at a time,
- * one after the other.
+ * A tile is one single-threaded product of the library, and best tall: the library copies b's part
+ * of a tile for itself, and that is paid for by the rows. Where `a` is transposed (the gradient of
+ * weights), all threads first transpose it into a panel, PANEL_M rows and PANEL_K columns of it at
+ * a time; those parts of the sum over K are added up one after the other.
  */
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
@@ -17,14 +17,20 @@
 #include "trainer/ops/cpu/internal.h"
 
 enum {
-    TILE_M = 384,
-    TILE_N = 384,
-    TILE_M_SMALLEST = 128,
-    TILE_N_SMALLEST = 192,
-    TILES_WANTED = 16, /* for as many threads to share */
-    K_BLOCK = 1024,
-    PANEL_PAD = 16, /* keeps the panel's own rows off multiples of 4 KiB */
+    PANEL_M = 3072,
+    PANEL_K = 1024,
+    PANEL_PAD = 16,   /* keeps the panel's own rows off multiples of 4 KiB */
+    PACK_STRIPE = 64, /* rows of the panel that a thread fills at a time */
+    TILES_WANTED = 8, /* for threads to share; twice as many would cost 5 % on small products */
+    TILE_N_STEP = 48, /* columns of the library's innermost block with AVX-512 */
 };
+
+/* Tile sizes from the fastest to the finest. */
+static const struct tile_size {
+    int64_t m, n;
+} tile_sizes[] = {{512, 384}, {256, 384}, {256, 192}, {128, 192}, {128, 96}};
+
+enum { TILE_SIZES = sizeof(tile_sizes) / sizeof(tile_sizes[0]) };
 
 /* An operand as the library takes it: a row-major matrix, perhaps to be read transposed. */
 struct operand {
@@ -33,25 +39,29 @@ struct operand {
     bool transposed;
 };
 
+/* Rows [row, row + rows) of c and the part [first, first + count) of the sum over K. */
 struct job {
     const struct trm_cpu_product *product;
-    struct operand a, b;
-    bool pack_a, pack_b;
-    int64_t m, n, k, tile_m, tile_n, tiles_m, k_block;
-    float *scratch;
+    struct operand a, b; /* from row `row` and from K index `first` on */
+    int64_t row, rows, columns, first, count;
+    bool last; /* the part of the sum that completes c */
+    int64_t tile_m, tile_n, tiles_m;
+    float *panel; /* a, transposed back; NULL when `a` is used as it is */
     bool failed;
 };
 
-/* One thread's scratch, in floats: a's panel, b's panel, sums of a's rows. */
-enum {
-    PANEL_A = TILE_M * (K_BLOCK + PANEL_PAD),
-    PANEL_B = K_BLOCK * (TILE_N + PANEL_PAD),
-    SCRATCH = PANEL_A + PANEL_B + TILE_M,
-};
-
-size_t trm_cpu_product_bytes(void)
+/* A side of a product, cut into panels of equal size. */
+static int64_t panel_side(int64_t side, int64_t most, int64_t multiple)
 {
-    return SCRATCH * sizeof(float);
+    int64_t parts = trm_cpu_parts(side, most);
+    return trm_cpu_round_up(trm_cpu_parts(side, parts), multiple);
+}
+
+size_t trm_cpu_product_bytes(int64_t side)
+{
+    int64_t m = trm_cpu_min(PANEL_M, trm_cpu_round_up(side, PACK_STRIPE));
+    int64_t k = trm_cpu_min(PANEL_K, trm_cpu_round_up(side, PANEL_PAD));
+    return (size_t)(m * (k + PANEL_PAD)) * sizeof(float);
 }
 
 bool trm_cpu_sgemm(bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
@@ -72,123 +82,114 @@ static struct operand operand(struct trm_tensor t)
     return (struct operand){t.data, stride < least ? least : stride, transposed};
 }
 
-/* Halves the tile, the longer side first, until there are tiles enough; then evens the tiles out.
- */
+/* From element [row, column] of the matrix that the operand stands for. */
+static struct operand operand_from(struct operand o, int64_t row, int64_t column)
+{
+    o.data += o.transposed ? column * o.stride + row : row * o.stride + column;
+    return o;
+}
+
+/* The largest tile of which there are enough, evened out. */
 static void choose_tiles(struct job *job)
 {
-    int64_t tile_m = TILE_M, tile_n = TILE_N;
-    while (trm_cpu_parts(job->m, tile_m) * trm_cpu_parts(job->n, tile_n) < TILES_WANTED) {
-        if (tile_m > TILE_M_SMALLEST && (tile_m >= tile_n || tile_n <= TILE_N_SMALLEST))
-            tile_m = tile_m == 384 ? 256 : 128;
-        else if (tile_n > TILE_N_SMALLEST)
-            tile_n = TILE_N_SMALLEST;
-        else
-            break;
-    }
-    job->tiles_m = trm_cpu_parts(job->m, tile_m);
-    job->tile_m = trm_cpu_round_up(trm_cpu_parts(job->m, job->tiles_m), 8);
-    job->tiles_m = trm_cpu_parts(job->m, job->tile_m);
-    int64_t tiles_n = trm_cpu_parts(job->n, tile_n);
-    job->tile_n = trm_cpu_round_up(trm_cpu_parts(job->n, tiles_n), 48);
-    TRM_ASSERT(job->tile_m <= TILE_M && job->tile_n <= TILE_N);
-}
-
-static void choose_panels(struct job *job)
-{
-    job->pack_a = job->a.transposed && job->m > 1;
-    job->pack_b = !job->b.transposed && job->b.stride % 1024 == 0 && job->n > 1 && job->m >= 64;
-    job->k_block = job->k;
-    if (job->pack_a || job->pack_b) {
-        int64_t blocks = trm_cpu_parts(job->k, K_BLOCK);
-        job->k_block = trm_cpu_round_up(trm_cpu_parts(job->k, blocks), 16);
-    }
-}
-
-/* The sum over k of [first, first + count) for one tile. */
-static bool multiply_block(const struct job *job, const struct trm_cpu_tile *tile, int64_t first,
-                           int64_t count, float *scratch)
-{
-    const struct trm_tensor c = job->product->c;
-    struct operand a = job->a, b = job->b;
-    if (job->pack_a) {
-        float *sums = job->product->a_row_sums != NULL && tile->column == 0
-                          ? scratch + PANEL_A + PANEL_B
-                          : NULL;
-        trm_cpu_pack_transposed(scratch, count + PANEL_PAD, a.data + first * a.stride + tile->row,
-                                a.stride, count, tile->rows, sums);
-        a = (struct operand){scratch, count + PANEL_PAD, false};
-    } else {
-        a.data += a.transposed ? first * a.stride + tile->row : tile->row * a.stride + first;
-    }
-    if (job->pack_b) {
-        float *panel = scratch + PANEL_A;
-        trm_cpu_pack_rows(panel, tile->columns + PANEL_PAD,
-                          b.data + first * b.stride + tile->column, b.stride, count, tile->columns);
-        b = (struct operand){panel, tile->columns + PANEL_PAD, false};
-    } else {
-        b.data += b.transposed ? tile->column * b.stride + first : first * b.stride + tile->column;
-    }
-    float beta = job->product->accumulate || first > 0 ? 1.0f : 0.0f;
-    return trm_cpu_sgemm(a.transposed, b.transposed, tile->rows, tile->columns, count, 1.0f, a.data,
-                         a.stride, b.data, b.stride, beta, trm_cpu_row(c, tile->row) + tile->column,
-                         c.stride[0]);
-}
-
-static void store_sums(const struct job *job, const struct trm_cpu_tile *tile, const float *sums)
-{
-    float *out = job->product->a_row_sums + tile->row;
-    for (int64_t m = 0; m < tile->rows; m++)
-        out[m] = job->product->accumulate ? out[m] + sums[m] : sums[m];
+    int size = 0;
+    while (size < TILE_SIZES - 1 && trm_cpu_parts(job->rows, tile_sizes[size].m) *
+                                            trm_cpu_parts(job->columns, tile_sizes[size].n) <
+                                        TILES_WANTED)
+        size++;
+    job->tile_m = panel_side(job->rows, tile_sizes[size].m, 8);
+    job->tiles_m = trm_cpu_parts(job->rows, job->tile_m);
+    job->tile_n = panel_side(job->columns, tile_sizes[size].n, TILE_N_STEP);
 }
 
 static void multiply_tiles(void *context, int64_t first, int64_t last, int thread)
 {
+    (void)thread;
     struct job *job = context;
-    float *scratch = job->scratch == NULL ? NULL : job->scratch + (int64_t)thread * SCRATCH;
+    const struct trm_cpu_product *product = job->product;
+    float beta = product->accumulate || job->first > 0 ? 1.0f : 0.0f;
     for (int64_t index = first; index < last; index++) {
-        /* Down the columns first: neighbours share b, the operand that is dearer to read. */
         int64_t row = index % job->tiles_m * job->tile_m;
         int64_t column = index / job->tiles_m * job->tile_n;
-        struct trm_cpu_tile tile = {row, trm_cpu_min(job->tile_m, job->m - row), column,
-                                    trm_cpu_min(job->tile_n, job->n - column)};
-        bool sums = job->product->a_row_sums != NULL && column == 0;
-        for (int64_t m = 0; sums && m < tile.rows; m++)
-            scratch[PANEL_A + PANEL_B + m] = 0.0f;
-        for (int64_t k = 0; k < job->k; k += job->k_block)
-            if (!multiply_block(job, &tile, k, trm_cpu_min(job->k_block, job->k - k), scratch))
-                __atomic_store_n(&job->failed, true, __ATOMIC_RELAXED);
-        if (sums)
-            store_sums(job, &tile, scratch + PANEL_A + PANEL_B);
-        if (job->product->finish != NULL)
-            job->product->finish(job->product->finish_context, &tile);
+        struct trm_cpu_tile tile = {job->row + row, trm_cpu_min(job->tile_m, job->rows - row),
+                                    column, trm_cpu_min(job->tile_n, job->columns - column)};
+        struct operand a = operand_from(job->a, row, 0), b = operand_from(job->b, 0, column);
+        if (!trm_cpu_sgemm(a.transposed, b.transposed, tile.rows, tile.columns, job->count, 1.0f,
+                           a.data, a.stride, b.data, b.stride, beta,
+                           trm_cpu_row(product->c, tile.row) + column, product->c.stride[0]))
+            __atomic_store_n(&job->failed, true, __ATOMIC_RELAXED);
+        if (job->last && product->finish != NULL)
+            product->finish(product->finish_context, &tile);
     }
+}
+
+/* Rows [first, last) of the panel, and of a's row sums. */
+static void pack_stripe(void *context, int64_t first, int64_t last, int thread)
+{
+    (void)thread;
+    struct job *job = context;
+    float part[PACK_STRIPE] = {0.0f};
+    float *sums = job->product->a_row_sums;
+    int64_t stride = job->count + PANEL_PAD;
+    TRM_ASSERT(last - first <= PACK_STRIPE);
+    trm_cpu_pack_transposed(job->panel + first * stride, stride, job->a.data + first, job->a.stride,
+                            job->count, last - first, sums == NULL ? NULL : part);
+    bool add = job->product->accumulate || job->first > 0;
+    for (int64_t m = 0; sums != NULL && m < last - first; m++) {
+        float *sum = sums + job->row + first + m;
+        *sum = add ? *sum + part[m] : part[m];
+    }
+}
+
+static void multiply(struct trm_device *dev, struct job *job)
+{
+    if (job->panel != NULL) {
+        trm_cpu_for(dev, job->rows, PACK_STRIPE, pack_stripe, job);
+        job->a = (struct operand){job->panel, job->count + PANEL_PAD, false};
+    }
+    choose_tiles(job);
+    trm_cpu_for(dev, job->tiles_m * trm_cpu_parts(job->columns, job->tile_n), 1, multiply_tiles,
+                job);
+    if (job->failed)
+        trm_cpu_fail(dev, TRM_ERR_INTERNAL,
+                     "the matrix library refused a product of %lld x %lld x %lld",
+                     (long long)job->rows, (long long)job->columns, (long long)job->count);
 }
 
 void trm_cpu_product(struct trm_device *dev, const struct trm_cpu_product *product)
 {
     const struct trm_tensor c = product->c, a = product->a, b = product->b;
-    struct job job = {.product = product, .m = c.shape[0], .n = c.shape[1], .k = a.shape[1]};
-    TRM_ASSERT(c.dims == 2 && a.dims == 2 && b.dims == 2 && trm_cpu_is2(c, job.m, job.n));
-    TRM_ASSERT(a.shape[0] == job.m && b.shape[0] == job.k && b.shape[1] == job.n && job.k > 0);
-    if (job.m == 0 || job.n == 0)
+    const int64_t m = c.shape[0], n = c.shape[1], k = a.shape[1];
+    TRM_ASSERT(c.dims == 2 && a.dims == 2 && b.dims == 2 && trm_cpu_is2(c, m, n));
+    TRM_ASSERT(a.shape[0] == m && b.shape[0] == k && b.shape[1] == n && k > 0);
+    if (m == 0 || n == 0)
         return;
-    job.a = operand(a);
-    job.b = operand(b);
-    choose_tiles(&job);
-    choose_panels(&job);
-    TRM_ASSERT(product->a_row_sums == NULL || job.pack_a);
-    if (job.pack_a || job.pack_b) {
-        size_t bytes = (size_t)trm_cpu_threads(dev) * trm_cpu_product_bytes();
-        job.scratch = trm_cpu_workspace(dev, "a matrix product", bytes);
-        if (job.scratch == NULL)
+    const struct operand whole_a = operand(a), whole_b = operand(b);
+    float *panel = NULL;
+    int64_t part_m = m, part_k = k;
+    if (whole_a.transposed && m > 1) {
+        part_m = panel_side(m, PANEL_M, PACK_STRIPE);
+        part_k = panel_side(k, PANEL_K, PANEL_PAD);
+        panel = trm_cpu_workspace(dev, "a matrix product", trm_cpu_product_bytes(m > k ? m : k));
+        if (panel == NULL)
             return;
     }
-    int64_t tiles = job.tiles_m * trm_cpu_parts(job.n, job.tile_n);
-    trm_cpu_for(dev, tiles, 1, multiply_tiles, &job);
-    if (job.failed)
-        trm_cpu_fail(dev, TRM_ERR_INTERNAL,
-                     "the matrix library refused a product of %lld x %lld x %lld", (long long)job.m,
-                     (long long)job.n, (long long)job.k);
+    TRM_ASSERT(product->a_row_sums == NULL || panel != NULL);
+    for (int64_t row = 0; row < m; row += part_m) {
+        for (int64_t first = 0; first < k; first += part_k) {
+            struct job job = {.product = product,
+                              .a = operand_from(whole_a, row, first),
+                              .b = operand_from(whole_b, first, 0),
+                              .row = row,
+                              .rows = trm_cpu_min(part_m, m - row),
+                              .columns = n,
+                              .first = first,
+                              .count = trm_cpu_min(part_k, k - first),
+                              .last = first + part_k >= k,
+                              .panel = panel};
+            multiply(dev, &job);
+        }
+    }
 }
 
 void trm_cpu_matmul(struct trm_device *dev, struct trm_tensor c, struct trm_tensor a,

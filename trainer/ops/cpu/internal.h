@@ -61,17 +61,13 @@ struct trm_cpu_product {
 };
 void trm_cpu_product(struct trm_device *dev, const struct trm_cpu_product *product);
 
-/* Bytes of scratch of one thread for a product. */
-size_t trm_cpu_product_bytes(void);
+/* Bytes of scratch, shared by all threads, for products with no side over `side`. */
+size_t trm_cpu_product_bytes(int64_t side);
 
 /* panel[m][k] = a[k][m] for m < `columns`, k < `rows`: a transposed block, row stride
  * `panel_stride`. With `sums`, sums[m] += the sum of column m of the block. */
 void trm_cpu_pack_transposed(float *panel, int64_t panel_stride, const float *a, int64_t a_stride,
                              int64_t rows, int64_t columns, float *sums);
-
-/* panel[k][n] = b[k][n] */
-void trm_cpu_pack_rows(float *panel, int64_t panel_stride, const float *b, int64_t b_stride,
-                       int64_t rows, int64_t columns);
 
 /* y = act(pre) over `count` elements; `bias`, when not NULL, is added to pre first (and stored). */
 void trm_cpu_activate(float *y, float *pre, const float *bias, int64_t count,

@@ -36,40 +36,38 @@ TRM_VECTOR void transpose_4(float *to, int64_t to_stride, v4 r0, v4 r1, v4 r2, v
     v4_store(to + 3 * to_stride, __builtin_shuffle(c, d, (v4i){2, 3, 6, 7}));
 }
 
-/* 16 columns of all rows; returns their sums, four rows at a time. */
-TRM_VECTOR v16 transpose_16(float *to, int64_t to_stride, const float *a, int64_t a_stride,
-                            int64_t rows)
+/* Columns of a block: whole cache lines on the reading side, several of them. */
+enum { BLOCK_COLUMNS = 64, BLOCK_ROWS = 16 };
+
+/* BLOCK_ROWS rows of BLOCK_COLUMNS columns. The panel's rows get whole lines, too. */
+TRM_VECTOR void transpose_block(float *to, int64_t to_stride, const float *a, int64_t a_stride)
 {
-    v16 sum = v16_set(0.0f);
-    int64_t k = 0;
-    for (; k + 4 <= rows; k += 4) {
-        const float *r = a + k * a_stride;
-        for (int m = 0; m < TRM_LANES; m += 4)
-            transpose_4(to + m * to_stride + k, to_stride, v4_load(r + m),
-                        v4_load(r + a_stride + m), v4_load(r + 2 * a_stride + m),
-                        v4_load(r + 3 * a_stride + m));
-        sum += (v16_load(r) + v16_load(r + a_stride)) +
-               (v16_load(r + 2 * a_stride) + v16_load(r + 3 * a_stride));
-    }
-    for (; k < rows; k++) {
-        for (int m = 0; m < TRM_LANES; m++)
-            to[m * to_stride + k] = a[k * a_stride + m];
-        sum += v16_load(a + k * a_stride);
-    }
-    return sum;
+    for (int m = 0; m < BLOCK_COLUMNS; m += 4)
+        for (int k = 0; k < BLOCK_ROWS; k += 4) {
+            const float *r = a + k * a_stride + m;
+            transpose_4(to + m * to_stride + k, to_stride, v4_load(r), v4_load(r + a_stride),
+                        v4_load(r + 2 * a_stride), v4_load(r + 3 * a_stride));
+        }
 }
 
-TRM_VECTOR_CLONES
-void trm_cpu_pack_transposed(float *panel, int64_t panel_stride, const float *a, int64_t a_stride,
-                             int64_t rows, int64_t columns, float *sums)
+/* sums[m] += four rows at a time, then their sum. */
+TRM_VECTOR void sum_block(float *sums, const float *a, int64_t a_stride)
 {
-    int64_t m = 0;
-    for (; m + TRM_LANES <= columns; m += TRM_LANES) {
-        v16 sum = transpose_16(panel + m * panel_stride, panel_stride, a + m, a_stride, rows);
-        if (sums != NULL)
-            v16_store(sums + m, v16_load(sums + m) + sum);
+    for (int m = 0; m < BLOCK_COLUMNS; m += TRM_LANES) {
+        v16 sum = v16_set(0.0f);
+        for (int k = 0; k < BLOCK_ROWS; k += 4) {
+            const float *r = a + k * a_stride + m;
+            sum += (v16_load(r) + v16_load(r + a_stride)) +
+                   (v16_load(r + 2 * a_stride) + v16_load(r + 3 * a_stride));
+        }
+        v16_store(sums + m, v16_load(sums + m) + sum);
     }
-    for (; m < columns; m++) {
+}
+
+static void transpose_rest(float *panel, int64_t panel_stride, const float *a, int64_t a_stride,
+                           int64_t rows, int64_t columns, float *sums)
+{
+    for (int64_t m = 0; m < columns; m++) {
         float sum = 0.0f;
         for (int64_t k = 0; k < rows; k++) {
             panel[m * panel_stride + k] = a[k * a_stride + m];
@@ -80,9 +78,21 @@ void trm_cpu_pack_transposed(float *panel, int64_t panel_stride, const float *a,
     }
 }
 
-void trm_cpu_pack_rows(float *panel, int64_t panel_stride, const float *b, int64_t b_stride,
-                       int64_t rows, int64_t columns)
+TRM_VECTOR_CLONES
+void trm_cpu_pack_transposed(float *panel, int64_t panel_stride, const float *a, int64_t a_stride,
+                             int64_t rows, int64_t columns, float *sums)
 {
-    for (int64_t k = 0; k < rows; k++)
-        memcpy(panel + k * panel_stride, b + k * b_stride, (size_t)columns * sizeof(*panel));
+    int64_t whole = rows / BLOCK_ROWS * BLOCK_ROWS, m = 0;
+    for (; m + BLOCK_COLUMNS <= columns; m += BLOCK_COLUMNS) {
+        float *to = panel + m * panel_stride;
+        for (int64_t k = 0; k < whole; k += BLOCK_ROWS) {
+            transpose_block(to + k, panel_stride, a + k * a_stride + m, a_stride);
+            if (sums != NULL)
+                sum_block(sums + m, a + k * a_stride + m, a_stride);
+        }
+        transpose_rest(to + whole, panel_stride, a + whole * a_stride + m, a_stride, rows - whole,
+                       BLOCK_COLUMNS, sums == NULL ? NULL : sums + m);
+    }
+    transpose_rest(panel + m * panel_stride, panel_stride, a + m, a_stride, rows, columns - m,
+                   sums == NULL ? NULL : sums + m);
 }
