@@ -10,7 +10,7 @@ struct example {
 };
 
 static const struct example examples[] = {
-    {"quickstart.yaml", 842496, 2048, 300, 2e-3, 2e-4},
+    {"quickstart.yaml", 842496, 2048, 600, 3e-3, 3e-4},
     {"gpt2-124m.yaml", 124439808, 524288, 18865, 6e-4, 0},
     {"gpt2-350m.yaml", 354823168, 524288, 60000, 3e-4, 0},
     {"gpt2-774m.yaml", 774030080, 524288, 286102, 2.5e-4, 0},
