@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/human.h"
 #include "base/machine.h"
 #include "collectives/agree.h"
@@ -95,6 +96,32 @@ static enum trm_status list_offsets(struct trm_run *run, struct trm_error *err)
     return TRM_OK;
 }
 
+/* Data-parallel ranks that sum first among themselves: those of a node, where every node has as
+ * many neighbouring ones; else all, in one stage. */
+static enum trm_status find_group_size(struct trm_run *run, int *size, struct trm_error *err)
+{
+    int ranks = run->mesh.data_size, group = (int)run->config->exchange_group_size;
+    char host[256] = "";
+    uint64_t mine, *all = calloc((size_t)ranks, sizeof *all);
+    enum trm_status status;
+
+    if (!all)
+        return trm_error_set(err, TRM_ERR_MEMORY, "no memory to compare %d hosts", ranks);
+    gethostname(host, sizeof host - 1);
+    mine = trm_hash64(host, strlen(host));
+    status = trm_comm_all_gather(run->mesh.data, &mine, all, sizeof mine, NULL, err);
+    if (status == TRM_OK && group == 0) {
+        for (group = 1; group < ranks && all[group] == all[0]; group++)
+            ;
+        for (int i = 0; i < ranks && group < ranks; i++)
+            if (ranks % group != 0 || all[i] != all[i / group * group])
+                group = ranks;
+    }
+    *size = group > 1 && ranks % group == 0 ? group : ranks;
+    free(all);
+    return status;
+}
+
 static enum trm_status create_parts(struct trm_run *run, struct trm_error *err)
 {
     const struct trm_config *config = run->config;
@@ -106,8 +133,11 @@ static enum trm_status create_parts(struct trm_run *run, struct trm_error *err)
         .batch = config->micro_batch_size,
         .training = true,
     };
+    int group_size = 1;
     enum trm_status status = create_layout(run, err);
 
+    if (status == TRM_OK)
+        status = find_group_size(run, &group_size, err);
     if (status == TRM_OK)
         status = trm_lanes_create((int)config->lanes, run->mesh.data_size, &run->lanes, err);
     if (status == TRM_OK)
@@ -117,7 +147,7 @@ static enum trm_status create_parts(struct trm_run *run, struct trm_error *err)
         status = trm_model_create(&setup, &run->model, err);
     if (status == TRM_OK)
         status =
-            trm_grad_sync_create(run->layout, run->lanes, run->mesh.data,
+            trm_grad_sync_create(run->layout, run->lanes, run->mesh.data, group_size,
                                  config->reduction == TRM_REDUCTION_FASTEST, &run->grad_sync, err);
     if (status == TRM_OK)
         status = trm_param_gather_create(run->layout, run->mesh.data, &run->param_gather, err);

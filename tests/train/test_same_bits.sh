@@ -36,6 +36,11 @@ must_train buckets 3 --ddp-bucket-size 0
 same lanes8 buckets "one bucket per layer"
 must_train one_bucket 3 --ddp-bucket-size 100000000
 same lanes8 one_bucket "one bucket for all layers"
+for groups in "4 2" "6 2" "6 3" "8 4" "8 2"; do
+    set -- $groups
+    must_train "groups$1_$2" "$1" --exchange-group-size "$2"
+    same lanes8 "groups$1_$2" "$1 ranks that sum in groups of $2 first"
+done
 must_train recompute 2 --recompute-granularity full
 same lanes8 recompute "with and without recomputation"
 must_train unclipped 1 --clip-grad 0

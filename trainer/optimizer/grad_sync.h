@@ -4,11 +4,11 @@
  *
  * Lanes run one after the other, each into a gradient buffer; a finished lane is merged with its
  * sibling in the summing tree (collectives/lanes.h), bucket by bucket as backward completes them.
- * In the last lane a complete bucket leaves at once: the rank sends shard s of its partial sums to
- * rank s, and adds what it receives along the tree. At most two exchanges are under way. In
- * `fastest` mode the vendor's reduce-scatter takes the place of the exchange.
+ * In the last lane a complete bucket leaves at once (exchange.h), so that it travels while backward
+ * goes on. In `fastest` mode the vendor's reduce-scatter takes the place of the exchange.
  *
- * One thread. All memory comes from the arena: gradient buffers, staging, and the owned gradient.
+ * One thread. All memory comes from the arena: gradient buffers, staging, and the owned
+ * gradient.
  */
 #ifndef TRM_TRAINER_OPTIMIZER_GRAD_SYNC_H
 #define TRM_TRAINER_OPTIMIZER_GRAD_SYNC_H
@@ -20,9 +20,10 @@
 
 struct trm_grad_sync;
 
-/* Borrows layout, lanes and the data-parallel communicator. *out is returned owned. */
+/* Borrows layout, lanes and the data-parallel communicator, whose ranks sum first in groups of
+ * `group_size` neighbours (which divides its size). *out is returned owned. */
 enum trm_status trm_grad_sync_create(const struct trm_layout *layout, const struct trm_lanes *lanes,
-                                     struct trm_comm *data, bool fastest,
+                                     struct trm_comm *data, int group_size, bool fastest,
                                      struct trm_grad_sync **out, struct trm_error *err);
 void trm_grad_sync_destroy(struct trm_grad_sync *sync);
 
