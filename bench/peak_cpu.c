@@ -1,5 +1,5 @@
-/* Prints the machine's float32 peak for this use, in GFLOP/s: the best of several 2048^3 products by
- * the matrix library. peak_cpu THREADS [REPEATS] */
+/* Prints the machine's float32 peak for this use, in GFLOP/s: the best of several 2048^3 products
+ * by the matrix library. peak_cpu THREADS [REPEATS] */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,8 +1,8 @@
 #include "trainer/model/head.h"
 
-/* Logits held at once, in elements: 128 MiB of float32. Fewer, and the weight's gradient would be
+/* Logits held at once, in elements: 64 MiB of float32. Fewer, and the weight's gradient would be
  * read and written too often. */
-#define CHUNK_ELEMENTS  (INT64_C(32) << 20)
+#define CHUNK_ELEMENTS  (INT64_C(16) << 20)
 #define CHUNK_ALIGNMENT 16
 
 static int64_t chunk_rows(int64_t rows, int64_t vocabulary)

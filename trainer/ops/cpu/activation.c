@@ -3,7 +3,7 @@
  * the logistic function: one exponential and one division, and no cancellation in the left tail.
  */
 #include "trainer/ops/cpu/internal.h"
-#include "trainer/ops/cpu/vector.h"
+#include "trainer/ops/cpu/vector_math.h"
 
 #define TWO_SQRT_2_OVER_PI 1.5957691216057308f
 #define CUBIC              0.044715f
@@ -36,8 +36,10 @@ TRM_VECTOR_CLONES
 static void gelu_forward(float *y, const float *pre, int64_t count)
 {
     int64_t i = 0;
-    for (; i + TRM_LANES <= count; i += TRM_LANES)
+    for (; i + TRM_LANES <= count; i += TRM_LANES) {
+        v16_fetch(pre + i);
         v16_store(y + i, gelu(v16_load(pre + i)));
+    }
     if (i < count)
         v16_store_part(y + i, gelu(v16_load_part(pre + i, count - i, 0.0f)), count - i);
 }
@@ -62,8 +64,11 @@ TRM_VECTOR_CLONES
 static void gelu_backward(float *dpre, const float *dy, const float *pre, int64_t count)
 {
     int64_t i = 0;
-    for (; i + TRM_LANES <= count; i += TRM_LANES)
+    for (; i + TRM_LANES <= count; i += TRM_LANES) {
+        v16_fetch(dy + i);
+        v16_fetch(pre + i);
         v16_store(dpre + i, v16_load(dy + i) * gelu_slope(v16_load(pre + i)));
+    }
     if (i < count) {
         v16 slope = gelu_slope(v16_load_part(pre + i, count - i, 0.0f));
         v16_store_part(dpre + i, v16_load_part(dy + i, count - i, 0.0f) * slope, count - i);

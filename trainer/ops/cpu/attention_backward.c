@@ -5,7 +5,7 @@
  * all query heads of its group: its keys' gradients are added up by one thread, in order.
  */
 #include "trainer/ops/cpu/attention.h"
-#include "trainer/ops/cpu/vector.h"
+#include "trainer/ops/cpu/vector_math.h"
 
 struct backward {
     struct trm_tensor dq, dk, dv, dout, q, k, v, out, log_sum_exp;

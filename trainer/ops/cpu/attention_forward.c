@@ -3,7 +3,7 @@
  * A piece of work is one block of queries of one head.
  */
 #include "trainer/ops/cpu/attention.h"
-#include "trainer/ops/cpu/vector.h"
+#include "trainer/ops/cpu/vector_math.h"
 
 struct forward {
     struct trm_tensor out, log_sum_exp, q, k, v;

@@ -4,7 +4,7 @@
  * them.
  */
 #include "trainer/ops/cpu/internal.h"
-#include "trainer/ops/cpu/vector.h"
+#include "trainer/ops/cpu/vector_math.h"
 
 struct job {
     struct trm_tensor maximum, logits, sums, loss, targets;
@@ -18,6 +18,8 @@ static float row_maximum(const float *row, int64_t count)
     v16 a = v16_set(-__builtin_inff()), b = a;
     int64_t i = 0;
     for (; i + 2 * TRM_LANES <= count; i += 2 * TRM_LANES) {
+        v16_fetch(row + i);
+        v16_fetch(row + i + TRM_LANES);
         a = v16_max(a, v16_load(row + i));
         b = v16_max(b, v16_load(row + i + TRM_LANES));
     }
@@ -37,8 +39,10 @@ static double row_exponentials(const float *row, int64_t count, float maximum)
     while (i + TRM_LANES <= count) {
         int64_t end = i + group < count ? i + group : count;
         v16 sum = v16_set(0.0f);
-        for (; i + TRM_LANES <= end; i += TRM_LANES)
+        for (; i + TRM_LANES <= end; i += TRM_LANES) {
+            v16_fetch(row + i);
             sum += v16_exp(v16_load(row + i) - maximum);
+        }
         total += v16_widen_sum(sum);
     }
     if (i < count) {
@@ -52,8 +56,10 @@ TRM_VECTOR_CLONES
 static void row_softmax(float *row, int64_t count, float maximum, float factor)
 {
     int64_t i = 0;
-    for (; i + TRM_LANES <= count; i += TRM_LANES)
+    for (; i + TRM_LANES <= count; i += TRM_LANES) {
+        v16_fetch(row + i);
         v16_store(row + i, v16_exp(v16_load(row + i) - maximum) * factor);
+    }
     if (i < count) {
         v16 rest = v16_load_part(row + i, count - i, -__builtin_inff());
         v16_store_part(row + i, v16_exp(rest - maximum) * factor, count - i);

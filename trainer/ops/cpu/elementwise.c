@@ -60,8 +60,11 @@ TRM_VECTOR_CLONES
 static void add_run(float *out, const float *a, const float *b, int64_t count)
 {
     int64_t i = 0;
-    for (; i + TRM_LANES <= count; i += TRM_LANES)
+    for (; i + TRM_LANES <= count; i += TRM_LANES) {
+        v16_fetch(a + i);
+        v16_fetch(b + i);
         v16_store(out + i, v16_load(a + i) + v16_load(b + i));
+    }
     for (; i < count; i++)
         out[i] = a[i] + b[i];
 }

@@ -25,6 +25,7 @@ TRM_VECTOR double row_sum(const float *x, int64_t count)
     v8d sum = {0}, sum2 = {0};
     int64_t i = 0;
     for (; i + TRM_LANES <= count; i += TRM_LANES) {
+        v16_fetch(x + i);
         v16 v = v16_load(x + i);
         sum += v16_low(v);
         sum2 += v16_high(v);
@@ -109,6 +110,8 @@ TRM_VECTOR void row_gradient_sums(const float *dy, const float *x, const float *
     v8d plain = {0}, with_normal = {0};
     int64_t i = 0;
     for (; i + TRM_LANES <= count; i += TRM_LANES) {
+        v16_fetch(dy + i);
+        v16_fetch(x + i);
         v16 g = v16_load(dy + i);
         v16 normal = (v16_load(x + i) - mean) * rstd;
         v16 product = g * normal;

@@ -63,6 +63,7 @@ static double block_squares(const float *x, int64_t count)
     v8d sum = {0}, sum2 = {0};
     int64_t i = 0;
     for (; i + TRM_LANES <= count; i += TRM_LANES) {
+        v16_fetch(x + i);
         v16 v = v16_load(x + i);
         v8d low = v16_low(v), high = v16_high(v);
         sum += low * low;

@@ -9,7 +9,6 @@
 #include "trainer/ops/cpu/vector.h"
 
 typedef float v4 __attribute__((vector_size(16)));
-typedef int32_t v4i __attribute__((vector_size(16)));
 
 TRM_VECTOR v4 v4_load(const float *p)
 {
@@ -26,14 +25,14 @@ TRM_VECTOR void v4_store(float *p, v4 v)
 /* Four rows of four: to[i][k] = row_k[i]. */
 TRM_VECTOR void transpose_4(float *to, int64_t to_stride, v4 r0, v4 r1, v4 r2, v4 r3)
 {
-    v4 a = __builtin_shuffle(r0, r1, (v4i){0, 4, 1, 5});
-    v4 b = __builtin_shuffle(r2, r3, (v4i){0, 4, 1, 5});
-    v4 c = __builtin_shuffle(r0, r1, (v4i){2, 6, 3, 7});
-    v4 d = __builtin_shuffle(r2, r3, (v4i){2, 6, 3, 7});
-    v4_store(to, __builtin_shuffle(a, b, (v4i){0, 1, 4, 5}));
-    v4_store(to + to_stride, __builtin_shuffle(a, b, (v4i){2, 3, 6, 7}));
-    v4_store(to + 2 * to_stride, __builtin_shuffle(c, d, (v4i){0, 1, 4, 5}));
-    v4_store(to + 3 * to_stride, __builtin_shuffle(c, d, (v4i){2, 3, 6, 7}));
+    v4 a = __builtin_shufflevector(r0, r1, 0, 4, 1, 5);
+    v4 b = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
+    v4 c = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
+    v4 d = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+    v4_store(to, __builtin_shufflevector(a, b, 0, 1, 4, 5));
+    v4_store(to + to_stride, __builtin_shufflevector(a, b, 2, 3, 6, 7));
+    v4_store(to + 2 * to_stride, __builtin_shufflevector(c, d, 0, 1, 4, 5));
+    v4_store(to + 3 * to_stride, __builtin_shufflevector(c, d, 2, 3, 6, 7));
 }
 
 /* Columns of a block: whole cache lines on the reading side, several of them. */
