@@ -18,6 +18,7 @@ static const char *const category_names[TRM_ARENA_CATEGORY_COUNT] = {
     [TRM_ARENA_PARAMETERS] = "parameters",       [TRM_ARENA_GRADIENTS] = "gradients",
     [TRM_ARENA_OPTIMIZER] = "optimizer",         [TRM_ARENA_ACTIVATIONS] = "activations",
     [TRM_ARENA_COMMUNICATION] = "communication", [TRM_ARENA_WORKSPACE] = "workspace",
+    [TRM_ARENA_SNAPSHOT] = "snapshots",
 };
 
 void trm_arena_init(struct trm_arena *arena)

@@ -109,6 +109,18 @@ static void run_slice(struct run *run, const struct trm_restore_copy *copies, in
             copy_part(run, slice, &copies[i], element_bytes);
 }
 
+/* The slice after the one at hand, so that a disk is not idle while that is checked and copied. */
+static void announce(const struct trm_restore *restore, struct trm_source *source,
+                     const struct trm_restore_copy *copy)
+{
+    const struct trm_slice *slice = &source->slices[copy->number];
+    bool whole = trm_rect_elements(copy->rect) == trm_rect_elements(slice->rect);
+    if (source->operations->ahead != NULL)
+        source->operations->ahead(
+            source, copy->number,
+            (size_t)trm_slice_bytes(slice, restore->tensors[slice->tensor].type), whole);
+}
+
 static void run_copies(struct run *run, const struct trm_restore_copy *copies, int64_t count)
 {
     int64_t begin = 0;
@@ -117,8 +129,10 @@ static void run_copies(struct run *run, const struct trm_restore_copy *copies, i
         while (end < count && copies[end].source == copies[begin].source &&
                copies[end].number == copies[begin].number)
             end++;
-        run_slice(run, &copies[begin], end - begin);
         struct trm_source *source = run->restore->sources[copies[begin].source];
+        if (end < count && copies[end].source == copies[begin].source)
+            announce(run->restore, source, &copies[end]);
+        run_slice(run, &copies[begin], end - begin);
         if (end == count || copies[end].source != copies[begin].source)
             source->operations->idle(source);
         begin = end;

@@ -1,6 +1,3 @@
-/* The only file that includes HDF5. */
-#include <hdf5.h>
-
 #include "checkpoint/shard.h"
 
 #include <errno.h>
@@ -9,100 +6,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "checkpoint/h5.h"
+
 #define ALIGN_FROM_BYTES 65536
 #define ALIGN_BYTES      (1 << 20)
 #define FORMAT_NAME      "trireme shard"
-
-/* What libhdf5 has to say, innermost first: that is where the system's reason is. */
-struct reason {
-    char text[256];
-};
-
-static herr_t keep_innermost(unsigned number, const H5E_error2_t *error, void *context)
-{
-    struct reason *reason = context;
-    if (number == 0 && error->desc != NULL)
-        snprintf(reason->text, sizeof(reason->text), "%s", error->desc);
-    return 0;
-}
-
-static enum trm_status hdf5_error(struct trm_error *err, enum trm_status status, const char *what,
-                                  const char *path)
-{
-    struct reason reason = {"no reason given"};
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, &reason);
-    H5Eclear2(H5E_DEFAULT);
-    return trm_error_set(err, status, "could not %s \"%s\" with HDF5: %s", what, path, reason.text);
-}
-
-/* libhdf5 prints its errors unless told otherwise; the setting of the process is put back. */
-struct quiet {
-    H5E_auto2_t function;
-    void *context;
-};
-
-static struct quiet quiet_begin(void)
-{
-    struct quiet quiet = {NULL, NULL};
-    /* Nor to tidy up at exit: it prints then, about files that were damaged. Counts once, before
-     * the first use; we close what we open. */
-    H5dont_atexit();
-    H5Eget_auto2(H5E_DEFAULT, &quiet.function, &quiet.context);
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    return quiet;
-}
-
-static void quiet_end(struct quiet quiet)
-{
-    H5Eset_auto2(H5E_DEFAULT, quiet.function, quiet.context);
-}
-
-static void close_id(hid_t id)
-{
-    if (id >= 0)
-        H5Idec_ref(id);
-}
-
-/* Owned by the caller (close_id). HDF5 1.10 has no bfloat16: it is float32 without the lower half.
- */
-static hid_t disk_type(enum trm_type type)
-{
-    _Static_assert(TRM_TYPE_COUNT == 4, "a new type needs its HDF5 form");
-    if (type == TRM_F32)
-        return H5Tcopy(H5T_IEEE_F32LE);
-    if (type == TRM_F64)
-        return H5Tcopy(H5T_IEEE_F64LE);
-    if (type == TRM_I32)
-        return H5Tcopy(H5T_STD_I32LE);
-    hid_t bf16 = H5Tcopy(H5T_IEEE_F32LE);
-    if (bf16 >= 0 &&
-        (H5Tset_fields(bf16, 15, 7, 8, 0, 7) < 0 || H5Tset_precision(bf16, 16) < 0 ||
-         H5Tset_offset(bf16, 0) < 0 || H5Tset_size(bf16, 2) < 0 || H5Tset_ebias(bf16, 127) < 0)) {
-        close_id(bf16);
-        return -1;
-    }
-    return bf16;
-}
-
-static hid_t text_type(size_t bytes)
-{
-    hid_t type = H5Tcopy(H5T_C_S1);
-    if (type >= 0 && (H5Tset_size(type, bytes) < 0 || H5Tset_strpad(type, H5T_STR_NULLPAD) < 0)) {
-        close_id(type);
-        return -1;
-    }
-    return type;
-}
-
-static bool put_attribute(hid_t file, const char *name, hid_t type, const void *value)
-{
-    hid_t space = H5Screate(H5S_SCALAR);
-    hid_t attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    bool done = attribute >= 0 && H5Awrite(attribute, type, value) >= 0;
-    close_id(attribute);
-    close_id(space);
-    return done;
-}
 
 /* The identity once more, as attributes: for people with h5dump. */
 struct identity_attribute {
@@ -128,13 +36,14 @@ static bool put_identity(hid_t file, const struct trm_shard_identity *identity)
     identity_numbers(identity, numbers);
     bool done = true;
     for (int i = 0; i < IDENTITY_NUMBERS; i++)
-        done = done && put_attribute(file, numbers[i].name, H5T_STD_I64LE, &numbers[i].value);
-    hid_t format_type = text_type(sizeof(FORMAT_NAME) - 1);
-    hid_t run_id_type = text_type(TRM_CKPT_RUN_ID_BYTES);
-    done = done && put_attribute(file, "format", format_type, FORMAT_NAME) &&
-           put_attribute(file, "run_id", run_id_type, identity->run_id);
-    close_id(format_type);
-    close_id(run_id_type);
+        done =
+            done && trm_h5_put_attribute(file, numbers[i].name, H5T_STD_I64LE, &numbers[i].value);
+    hid_t format_type = trm_h5_text_type(sizeof(FORMAT_NAME) - 1);
+    hid_t run_id_type = trm_h5_text_type(TRM_CKPT_RUN_ID_BYTES);
+    done = done && trm_h5_put_attribute(file, "format", format_type, FORMAT_NAME) &&
+           trm_h5_put_attribute(file, "run_id", run_id_type, identity->run_id);
+    trm_h5_close(format_type);
+    trm_h5_close(run_id_type);
     return done;
 }
 
@@ -156,9 +65,9 @@ static bool put_dataset(hid_t file, const char *name, hid_t type, int rank, cons
         range->bytes = (int64_t)H5Dget_storage_size(dataset);
         done = offset != HADDR_UNDEF && range->bytes > 0;
     }
-    close_id(dataset);
-    close_id(plan);
-    close_id(space);
+    trm_h5_close(dataset);
+    trm_h5_close(plan);
+    trm_h5_close(space);
     return done;
 }
 
@@ -167,7 +76,7 @@ static bool put_datasets(hid_t file, hid_t element, const struct trm_slice_set *
 {
     const hsize_t one = 1;
     const hsize_t table[2] = {(hsize_t)set->count, TRM_SLICE_ROW_WORDS};
-    hid_t identity = text_type(TRM_SHARD_IDENTITY_BYTES);
+    hid_t identity = trm_h5_text_type(TRM_SHARD_IDENTITY_BYTES);
     bool done = put_dataset(file, "identity", identity, 1, &one, &out->identity) &&
                 put_dataset(file, "slices", H5T_STD_I64LE, 2, table, &out->slices) &&
                 put_dataset(file, "checksums", H5T_STD_U64LE, 1, table, &out->checksums);
@@ -177,7 +86,7 @@ static bool put_datasets(hid_t file, hid_t element, const struct trm_slice_set *
             done = put_dataset(file, trm_ckpt_kind_name((enum trm_ckpt_kind)kind), element, 1,
                                &elements, &out->data[kind]);
     }
-    close_id(identity);
+    trm_h5_close(identity);
     return done;
 }
 
@@ -188,34 +97,38 @@ static hid_t access_plan(void)
     if (plan >= 0 && (H5Pset_libver_bounds(plan, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) < 0 ||
                       H5Pset_alignment(plan, ALIGN_FROM_BYTES, ALIGN_BYTES) < 0 ||
                       H5Pset_file_locking(plan, false, true) < 0)) {
-        close_id(plan);
+        trm_h5_close(plan);
         return -1;
     }
     return plan;
 }
 
-enum trm_status trm_shard_create(const char *path, const struct trm_shard_identity *identity,
-                                 enum trm_type type, const struct trm_slice_set *set,
-                                 struct trm_ckpt_file *file, struct trm_error *err)
+static enum trm_status create(const char *path, unsigned flags,
+                              const struct trm_shard_identity *identity, enum trm_type type,
+                              const struct trm_slice_set *set, struct trm_ckpt_file *file,
+                              struct trm_error *err)
 {
     enum trm_status status = TRM_OK;
     struct trm_ckpt_file made = {.shard = identity->shard, .slice_count = set->count};
     struct stat info;
-    struct quiet quiet = quiet_begin();
+    struct trm_h5_quiet quiet = trm_h5_quiet_begin();
     hid_t plan = access_plan();
-    hid_t element = disk_type(type);
-    hid_t handle = H5Fcreate(path, H5F_ACC_EXCL, H5P_DEFAULT, plan);
+    hid_t element = trm_h5_element_type(type);
+    /* HDF5's usual driver looks behind a link for the file's name, and there is none. */
+    if (plan >= 0 && flags == H5F_ACC_TRUNC && H5Pset_fapl_stdio(plan) < 0)
+        element = -1;
+    hid_t handle = H5Fcreate(path, flags, H5P_DEFAULT, plan);
     if (handle < 0 || plan < 0 || element < 0) {
-        status = hdf5_error(err, TRM_ERR_IO, "create", path);
+        status = trm_h5_error(err, TRM_ERR_IO, "create", path);
         goto cleanup;
     }
     if (!put_identity(handle, identity) || !put_datasets(handle, element, set, &made) ||
         H5Fflush(handle, H5F_SCOPE_LOCAL) < 0) {
-        status = hdf5_error(err, TRM_ERR_IO, "lay out", path);
+        status = trm_h5_error(err, TRM_ERR_IO, "lay out", path);
         goto cleanup;
     }
     if (H5Fclose(handle) < 0) {
-        status = hdf5_error(err, TRM_ERR_IO, "close", path);
+        status = trm_h5_error(err, TRM_ERR_IO, "close", path);
         handle = -1;
         goto cleanup;
     }
@@ -228,11 +141,27 @@ enum trm_status trm_shard_create(const char *path, const struct trm_shard_identi
     memcpy(made.name, file->name, sizeof(made.name));
     *file = made;
 cleanup:
-    close_id(handle);
-    close_id(element);
-    close_id(plan);
-    quiet_end(quiet);
+    trm_h5_close(handle);
+    trm_h5_close(element);
+    trm_h5_close(plan);
+    trm_h5_quiet_end(quiet);
     return status;
+}
+
+enum trm_status trm_shard_create(const char *path, const struct trm_shard_identity *identity,
+                                 enum trm_type type, const struct trm_slice_set *set,
+                                 struct trm_ckpt_file *file, struct trm_error *err)
+{
+    return create(path, H5F_ACC_EXCL, identity, type, set, file, err);
+}
+
+enum trm_status trm_shard_create_in(int fd, const struct trm_shard_identity *identity,
+                                    enum trm_type type, const struct trm_slice_set *set,
+                                    struct trm_ckpt_file *file, struct trm_error *err)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return create(path, H5F_ACC_TRUNC, identity, type, set, file, err);
 }
 
 static enum trm_status check_dataset(hid_t handle, const char *path, const char *name,
@@ -243,7 +172,7 @@ static enum trm_status check_dataset(hid_t handle, const char *path, const char 
     hid_t dataset = H5Dopen2(handle, name, H5P_DEFAULT);
     hid_t type = dataset >= 0 ? H5Dget_type(dataset) : -1;
     if (dataset < 0 || type < 0)
-        status = hdf5_error(err, TRM_ERR_CORRUPT, "find a dataset in", path);
+        status = trm_h5_error(err, TRM_ERR_CORRUPT, "find a dataset in", path);
     else if (H5Tequal(type, expected) <= 0)
         status = trm_error_set(err, TRM_ERR_CORRUPT,
                                "%s: dataset \"%s\" is not of the type that the manifest says", path,
@@ -253,8 +182,8 @@ static enum trm_status check_dataset(hid_t handle, const char *path, const char 
         status =
             trm_error_set(err, TRM_ERR_CORRUPT,
                           "%s: dataset \"%s\" lies elsewhere than the manifest says", path, name);
-    close_id(type);
-    close_id(dataset);
+    trm_h5_close(type);
+    trm_h5_close(dataset);
     return status;
 }
 
@@ -268,22 +197,22 @@ static enum trm_status check_attributes(hid_t handle, const char *path,
         int64_t value = 0;
         hid_t attribute = H5Aopen(handle, numbers[i].name, H5P_DEFAULT);
         bool done = attribute >= 0 && H5Aread(attribute, H5T_NATIVE_INT64, &value) >= 0;
-        close_id(attribute);
+        trm_h5_close(attribute);
         if (!done)
-            return hdf5_error(err, TRM_ERR_CORRUPT, "read an attribute of", path);
+            return trm_h5_error(err, TRM_ERR_CORRUPT, "read an attribute of", path);
         if (value != numbers[i].value)
             return trm_error_set(err, TRM_ERR_CORRUPT,
                                  "%s: attribute \"%s\" is %" PRId64 ", the manifest says %" PRId64,
                                  path, numbers[i].name, value, numbers[i].value);
     }
     char run_id[TRM_CKPT_RUN_ID_BYTES] = "";
-    hid_t type = text_type(sizeof(run_id));
+    hid_t type = trm_h5_text_type(sizeof(run_id));
     hid_t attribute = H5Aopen(handle, "run_id", H5P_DEFAULT);
     bool done = attribute >= 0 && H5Aread(attribute, type, run_id) >= 0;
-    close_id(attribute);
-    close_id(type);
+    trm_h5_close(attribute);
+    trm_h5_close(type);
     if (!done)
-        return hdf5_error(err, TRM_ERR_CORRUPT, "read an attribute of", path);
+        return trm_h5_error(err, TRM_ERR_CORRUPT, "read an attribute of", path);
     if (strncmp(run_id, identity->run_id, sizeof(run_id)) != 0)
         return trm_error_set(err, TRM_ERR_CORRUPT,
                              "%s: attribute \"run_id\" is \"%.40s\", the manifest says \"%s\"",
@@ -295,13 +224,13 @@ enum trm_status trm_shard_inspect(const char *path, const struct trm_catalog *ca
                                   const struct trm_ckpt_file *file, struct trm_error *err)
 {
     enum trm_status status = TRM_OK;
-    struct quiet quiet = quiet_begin();
+    struct trm_h5_quiet quiet = trm_h5_quiet_begin();
     hid_t plan = access_plan();
-    hid_t element = disk_type(catalog->tensors[0].type);
-    hid_t identity_type = text_type(TRM_SHARD_IDENTITY_BYTES);
+    hid_t element = trm_h5_element_type(catalog->tensors[0].type);
+    hid_t identity_type = trm_h5_text_type(TRM_SHARD_IDENTITY_BYTES);
     hid_t handle = H5Fopen(path, H5F_ACC_RDONLY, plan);
     if (handle < 0) {
-        status = hdf5_error(err, TRM_ERR_CORRUPT, "open", path);
+        status = trm_h5_error(err, TRM_ERR_CORRUPT, "open", path);
         goto cleanup;
     }
     struct trm_shard_identity identity =
@@ -318,10 +247,10 @@ enum trm_status trm_shard_inspect(const char *path, const struct trm_catalog *ca
             status = check_dataset(handle, path, trm_ckpt_kind_name((enum trm_ckpt_kind)kind),
                                    element, file->data[kind], err);
 cleanup:
-    close_id(handle);
-    close_id(identity_type);
-    close_id(element);
-    close_id(plan);
-    quiet_end(quiet);
+    trm_h5_close(handle);
+    trm_h5_close(identity_type);
+    trm_h5_close(element);
+    trm_h5_close(plan);
+    trm_h5_quiet_end(quiet);
     return status;
 }

@@ -48,9 +48,14 @@ enum trm_status trm_shard_create(const char *path, const struct trm_shard_identi
                                  enum trm_type type, const struct trm_slice_set *set,
                                  struct trm_ckpt_file *file, struct trm_error *err);
 
+/* The same in an open file, whose content it replaces; the file stays open. */
+enum trm_status trm_shard_create_in(int fd, const struct trm_shard_identity *identity,
+                                    enum trm_type type, const struct trm_slice_set *set,
+                                    struct trm_ckpt_file *file, struct trm_error *err);
+
 /* Writes what trm_shard_create made room for, fsyncs and closes. Checksums are taken from memory
  * before the bytes are handed to the system, and stored in the set. Sets file->table_digest.
- * No HDF5. Needs 8 MiB for gathering small slices into large writes. */
+ * No HDF5. Goes past the page cache where it can (stream.h); needs 8 MiB. */
 enum trm_status trm_shard_write(const char *path, const struct trm_shard_identity *identity,
                                 enum trm_type type, struct trm_slice_set *set,
                                 struct trm_ckpt_file *file, struct trm_error *err);

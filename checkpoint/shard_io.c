@@ -13,11 +13,10 @@
 #include "base/assert.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "checkpoint/stream.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "shards are little endian");
 
-#define GATHER_BYTES   (8 << 20)
-#define GATHER_BELOW   (1 << 20) /* larger slices are written from where they lie */
 #define IDENTITY_FIRST "trireme shard\n"
 
 struct trm_shard_identity trm_shard_identity_of(const struct trm_ckpt_state *state, uint64_t nonce,
@@ -77,49 +76,10 @@ uint64_t trm_shard_digest(const char identity[TRM_SHARD_IDENTITY_BYTES], const i
     return trm_hash64_seeded(checksums, (size_t)slice_count * sizeof(*checksums), digest);
 }
 
-/* Small slices that follow each other in the file go out together. */
-struct gather {
-    int fd;
-    const char *path;
-    char *buffer;
-    int64_t offset; /* in the file, of buffer[0] */
-    size_t fill;
-};
-
-static enum trm_status gather_flush(struct gather *gather, struct trm_error *err)
-{
-    size_t fill = gather->fill;
-    gather->fill = 0;
-    if (fill == 0)
-        return TRM_OK;
-    return trm_file_write_at(gather->fd, gather->buffer, fill, gather->offset, gather->path, err);
-}
-
-static enum trm_status gather_put(struct gather *gather, const void *data, size_t bytes,
-                                  int64_t offset, struct trm_error *err)
-{
-    bool follows = gather->offset + (int64_t)gather->fill == offset;
-    if (!follows || bytes >= GATHER_BELOW || gather->fill + bytes > GATHER_BYTES) {
-        enum trm_status status = gather_flush(gather, err);
-        if (status != TRM_OK)
-            return status;
-    }
-    if (bytes >= GATHER_BELOW)
-        return trm_file_write_at(gather->fd, data, bytes, offset, gather->path, err);
-    if (gather->fill == 0)
-        gather->offset = offset;
-    memcpy(gather->buffer + gather->fill, data, bytes);
-    gather->fill += bytes;
-    return TRM_OK;
-}
-
-static enum trm_status write_slices(int fd, const char *path, enum trm_type type,
+static enum trm_status write_slices(struct trm_stream *stream, enum trm_type type,
                                     struct trm_slice_set *set, const struct trm_ckpt_file *file,
                                     struct trm_error *err)
 {
-    struct gather gather = {.fd = fd, .path = path, .buffer = malloc(GATHER_BYTES)};
-    if (gather.buffer == NULL)
-        return trm_error_set(err, TRM_ERR_MEMORY, "out of memory for writing \"%s\"", path);
     enum trm_status status = TRM_OK;
     int64_t element_bytes = (int64_t)trm_type_bytes(type);
     for (int64_t i = 0; status == TRM_OK && i < set->count; i++) {
@@ -127,12 +87,9 @@ static enum trm_status write_slices(int fd, const char *path, enum trm_type type
         size_t bytes = (size_t)trm_slice_bytes(slice, type);
         int64_t offset = file->data[slice->kind].offset + slice->offset * element_bytes;
         slice->checksum = trm_hash64(set->data[i], bytes);
-        status = gather_put(&gather, set->data[i], bytes, offset, err);
+        status = trm_stream_put(stream, set->data[i], bytes, offset, err);
     }
-    if (status == TRM_OK)
-        status = gather_flush(&gather, err);
-    free(gather.buffer);
-    return status;
+    return status == TRM_OK ? trm_stream_flush(stream, err) : status;
 }
 
 static enum trm_status write_table(int fd, const char *path, const char *identity,
@@ -173,25 +130,24 @@ enum trm_status trm_shard_write(const char *path, const struct trm_shard_identit
                file->identity.bytes == TRM_SHARD_IDENTITY_BYTES);
     char text[TRM_SHARD_IDENTITY_BYTES];
     trm_shard_identity_text(identity, text);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return trm_error_set_errno(err, errno, "could not open \"%s\" for writing", path);
-    enum trm_status status = write_slices(fd, path, type, set, file, err);
+    struct trm_stream stream;
+    enum trm_status status = trm_stream_open(path, &stream, err);
+    if (status != TRM_OK)
+        return status;
+    status = write_slices(&stream, type, set, file, err);
     if (status == TRM_OK)
-        status = write_table(fd, path, text, set, file, err);
+        status = write_table(stream.fd, path, text, set, file, err);
     if (status == TRM_OK)
-        status = trm_file_sync(fd, path, err);
+        status = trm_file_sync(stream.fd, path, err);
     struct stat info;
-    if (status == TRM_OK && fstat(fd, &info) != 0)
+    if (status == TRM_OK && fstat(stream.fd, &info) != 0)
         status = trm_error_set_errno(err, errno, "could not stat \"%s\"", path);
     if (status == TRM_OK && info.st_size != file->bytes)
         status = trm_error_set(err, TRM_ERR_IO,
                                "\"%s\" has %lld bytes after writing, not the %lld it was made with",
                                path, (long long)info.st_size, (long long)file->bytes);
-    /* Network file systems may report a failed write as late as here. */
-    if (close(fd) != 0 && status == TRM_OK)
-        status = trm_error_set_errno(err, errno, "could not close \"%s\"", path);
-    return status;
+    enum trm_status closed = trm_stream_close(&stream, status == TRM_OK ? err : NULL);
+    return status == TRM_OK ? closed : status;
 }
 
 static enum trm_status check_table(const char *path, const struct trm_catalog *catalog,

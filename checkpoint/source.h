@@ -3,7 +3,8 @@
  *
  * Disk is one kind, memory another; a peer's memory, reached over a network, is a third. A source
  * knows which slices it has and how to read one; whether the bytes are right is for its reader to
- * find out (restore.h checks every checksum). A source is used by one thread at a time.
+ * find out (restore.h checks every checksum). A source is used by one thread at a time; a disk's
+ * may have a thread of its own that reads ahead, until it is idle.
  */
 #ifndef TRM_CHECKPOINT_SOURCE_H
 #define TRM_CHECKPOINT_SOURCE_H
@@ -19,6 +20,10 @@ struct trm_source_operations {
     /* Nothing more is wanted for now: gives back what only reading needs (an open file). */
     void (*idle)(struct trm_source *source);
     void (*destroy)(struct trm_source *source);
+    /* slices[number] will be read soon: may start on it. `alone`: all of it is wanted here, so
+     * hardly by anybody else on this machine, whose page cache it would only crowd. NULL: there is
+     * nothing to start. */
+    void (*ahead)(struct trm_source *source, int64_t number, size_t bytes, bool alone);
 };
 
 struct trm_source {
@@ -29,7 +34,8 @@ struct trm_source {
 };
 
 /* Shard `file` of a stored checkpoint. Its file is opened at the first read, so that shards of
- * which nothing is wanted stay closed, and closed when idle, so that one at a time is open. Borrows
+ * which nothing is wanted stay closed, and closed when idle, so that one at a time is open. Reading
+ * ahead takes a thread and two slices of memory, given back when idle. Borrows
  * `stored`. *out is returned owned. */
 enum trm_status trm_source_disk(const struct trm_stored *stored, int file, struct trm_source **out,
                                 struct trm_error *err);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "checkpoint/manifest.h"
 #include "checkpoint/stored.h"
@@ -204,13 +205,54 @@ void trm_store_recover(const char *directory)
     closedir(stream);
 }
 
+/* The folder that holds `path`, in its place. */
+static void to_parent(char *path)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    while (end > 0 && path[end - 1] != '/')
+        end--;
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    if (end == 0)
+        path[end++] = '.';
+    path[end] = '\0';
+}
+
+/* mkdir -p. The names of the directory and of what was made above it are durable then: a
+ * checkpoint that is committed below a name that a crash undoes is lost. */
+static enum trm_status make_directory(const char *directory, struct trm_error *err)
+{
+    char there[TRM_PATH_BYTES], parent[TRM_PATH_BYTES];
+    enum trm_status status = trm_file_path(there, err, "%s", directory);
+    if (status == TRM_OK)
+        status = trm_file_path(parent, err, "%s", directory);
+    if (status != TRM_OK)
+        return status;
+    do
+        to_parent(there);
+    while (!trm_file_exists(there) && strcmp(there, ".") != 0 && strcmp(there, "/") != 0);
+    status = trm_file_make_directories(directory, err);
+    while (status == TRM_OK && strcmp(parent, there) != 0) {
+        to_parent(parent);
+        /* A folder that may be written and not read cannot be synced. */
+        if (access(parent, R_OK) == 0)
+            status = trm_file_sync_directory(parent, err);
+    }
+    return status;
+}
+
 enum trm_status trm_store_stage(const char *directory, int64_t step, int64_t attempt,
                                 struct trm_error *err)
 {
     char stage[TRM_PATH_BYTES];
     enum trm_status status = trm_store_stage_path(directory, step, attempt, stage, err);
     if (status == TRM_OK)
-        status = trm_file_make_directories(directory, err);
+        status = make_directory(directory, err);
+    /* What a crash hid in the middle of a replacement is a checkpoint, not a leftover. */
+    if (status == TRM_OK)
+        trm_store_recover(directory);
     if (status == TRM_OK)
         status = remove_stale(directory, attempt, err);
     if (status == TRM_OK && mkdir(stage, 0777) != 0)

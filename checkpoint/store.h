@@ -40,8 +40,8 @@ void trm_store_recover(const char *directory);
 enum trm_status trm_store_holds(const char *directory, const struct trm_ckpt_state *state,
                                 bool *holds, struct trm_error *err);
 
-/* Makes the directory if need be, removes what attempts up to this one left behind, and makes an
- * empty stage. */
+/* Makes the directory if need be, durably, recovers (above), removes what attempts up to this one
+ * left behind, and makes an empty stage. */
 enum trm_status trm_store_stage(const char *directory, int64_t step, int64_t attempt,
                                 struct trm_error *err);
 

@@ -29,6 +29,11 @@ static void verify_source(struct verification *v, struct trm_source *source, int
         note(v, &reason);
     for (int64_t i = 0; i < source->slice_count; i++) {
         const struct trm_slice *slice = &source->slices[i];
+        const struct trm_slice *next = i + 1 < source->slice_count ? slice + 1 : NULL;
+        if (next != NULL && source->operations->ahead != NULL)
+            source->operations->ahead(
+                source, i + 1, (size_t)trm_slice_bytes(next, catalog->tensors[next->tensor].type),
+                true);
         if (trm_restore_read_slice(source, i, catalog->tensors, v->slice, &reason) != TRM_OK)
             note(v, &reason);
         v->bytes += trm_slice_bytes(slice, catalog->tensors[slice->tensor].type);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "checkpoint/parallel/load.h"
+#include "tools/formats/foreign.h"
 #include "trainer/ops/cpu/cpu.h"
 #include "trainer/pieces.h"
 
@@ -80,13 +81,9 @@ static enum trm_status read_config(struct trm_inference *in, struct trm_checkpoi
                                    struct trm_error *err)
 {
     const struct trm_ckpt_state *state = &trm_checkpoint_catalog(checkpoint)->state;
-    enum trm_status status = trm_config_create(&in->config, err);
+    enum trm_status status =
+        trm_foreign_config(state->config_yaml, trm_checkpoint_path(checkpoint), &in->config, err);
 
-    if (status == TRM_OK)
-        status = trm_config_load_text(in->config, state->config_yaml, strlen(state->config_yaml),
-                                      trm_checkpoint_path(checkpoint), err);
-    if (status == TRM_OK)
-        status = trm_config_check(in->config, 0, err);
     in->step = state->step;
     in->valid_loss = state->valid_loss;
     return status;

@@ -9,7 +9,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *help;
 } commands[] = {
-    {"ckpt", trm_tool_ckpt, "list and compare checkpoints"},
+    {"ckpt", trm_tool_ckpt, "look into, verify, compare, re-cut and convert checkpoints"},
     {"data", trm_tool_data, "make token files from text, and look into them"},
     {"sample", trm_tool_sample, "write text from a checkpoint"},
 };

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "collectives/agree.h"
+#include "trainer/signals.h"
 #include "trainer/step.h"
 
 /* Micro-batch starting at sample `first` of the validation order. */
@@ -20,6 +21,22 @@ static enum trm_status read_micro_batch(struct trm_run *run, int64_t first, stru
     return status;
 }
 
+/* This rank's micro-batches of one global batch. */
+static enum trm_status evaluate_batch(struct trm_run *run, int64_t batch, struct trm_exact_sum *sum,
+                                      struct trm_error *err)
+{
+    int64_t first = batch * run->config->global_batch_size;
+    enum trm_status status = TRM_OK;
+
+    for (int i = 0; i < run->micro_batch_count && status == TRM_OK; i++) {
+        status = read_micro_batch(run, first + run->offsets[i], err);
+        if (status == TRM_OK)
+            status = trm_model_evaluate(run->model, run->valid_inputs, run->valid_targets, NULL,
+                                        sum, err);
+    }
+    return status;
+}
+
 enum trm_status trm_evaluate(struct trm_run *run, struct trm_error *err)
 {
     const struct trm_config *config = run->config;
@@ -27,6 +44,7 @@ enum trm_status trm_evaluate(struct trm_run *run, struct trm_error *err)
     int64_t begin_ns = trm_clock_now_ns();
     struct trm_exact_sum sum;
     enum trm_status status = TRM_OK;
+    bool stop = false;
     double total;
 
     if (!run->valid || config->eval_iters == 0)
@@ -34,15 +52,11 @@ enum trm_status trm_evaluate(struct trm_run *run, struct trm_error *err)
     status = trm_param_gather_finish(run->param_gather, err);
     trm_exact_sum_init(&sum);
     for (int64_t batch = 0; batch < config->eval_iters && status == TRM_OK; batch++) {
-        for (int i = 0; i < run->micro_batch_count && status == TRM_OK; i++) {
-            status =
-                read_micro_batch(run, batch * config->global_batch_size + run->offsets[i], err);
-            if (status == TRM_OK)
-                status = trm_model_evaluate(run->model, run->valid_inputs, run->valid_targets, NULL,
-                                            &sum, err);
-        }
+        status = trm_agree_any(run->world, trm_signals_stop_requested(), &stop, err);
+        if (status != TRM_OK || stop)
+            return status;
+        status = trm_agree(run->world, evaluate_batch(run, batch, &sum, err), err);
     }
-    status = trm_agree(run->world, status, err);
     if (status != TRM_OK)
         return trm_error_prefix(err, "validation");
     if (run->mesh.tensor_rank > 0)
@@ -51,6 +65,7 @@ enum trm_status trm_evaluate(struct trm_run *run, struct trm_error *err)
     if (status != TRM_OK)
         return status;
     run->state.valid_loss = total / tokens;
-    return trm_metrics_validation(&run->metrics, run->state.step, run->state.valid_loss,
-                                  (double)(trm_clock_now_ns() - begin_ns) / 1e6, err);
+    status = trm_metrics_validation(&run->metrics, run->state.step, run->state.valid_loss,
+                                    (double)(trm_clock_now_ns() - begin_ns) / 1e6, err);
+    return trm_agree(run->world, status, err);
 }

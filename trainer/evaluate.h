@@ -6,7 +6,7 @@
 #include "trainer/run.h"
 
 /* Collective over the world. Sets run->state.valid_loss and tells the metrics. Does nothing without
- * validation samples or with eval_iters 0. */
+ * validation samples or with eval_iters 0, and leaves early, without a loss, when asked to stop. */
 enum trm_status trm_evaluate(struct trm_run *run, struct trm_error *err);
 
 #endif

@@ -11,6 +11,7 @@
 #include "collectives/agree.h"
 #include "collectives/mpi/mpi.h"
 #include "trainer/run.h"
+#include "trainer/signals.h"
 
 #define VERSION_TEXT "trireme-train " TRIREME_VERSION
 
@@ -75,6 +76,10 @@ int main(int argc, char **argv)
     bool first = is_first_rank();
     int code;
 
+    trm_signals_block();
+    for (int i = 2; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0)
+            argv[1] = argv[i];
     if (argc < 2 || argv[1][0] == '-') {
         bool help = argc >= 2 && strcmp(argv[1], "--help") == 0;
         if (argc >= 2 && strcmp(argv[1], "--version") == 0) {

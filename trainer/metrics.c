@@ -17,9 +17,20 @@
 /* One write(2) for a whole line, so that readers never see half of one. */
 static enum trm_status write_line(int fd, const char *line, int length, struct trm_error *err)
 {
-    if (write(fd, line, (size_t)length) != length)
+    ssize_t written = write(fd, line, (size_t)length);
+
+    if (written < 0)
         return trm_error_set_errno(err, errno, "could not write to metrics.jsonl");
+    if (written < length) /* a regular file that is cut short: the disk is full */
+        return trm_error_set_errno(err, ENOSPC, "could not write to metrics.jsonl");
     return TRM_OK;
+}
+
+/* For people. Nobody may be there any more to read it (a closed pipe): training goes on. */
+static void show_line(const char *line, int length)
+{
+    ssize_t ignored = write(STDOUT_FILENO, line, (size_t)length);
+    (void)ignored;
 }
 
 /* Length of the part of `text` that ends before the first line of a step after `step`. */
@@ -83,8 +94,7 @@ enum trm_status trm_metrics_step(struct trm_metrics *metrics, const struct trm_s
                           m->grad_norm, m->learning_rate, m->step_ms,
                           trm_human_count(rate, sizeof rate, (uint64_t)m->tokens_per_second),
                           trm_human_count(samples, sizeof samples, (uint64_t)m->samples));
-        if (write(STDOUT_FILENO, line, (size_t)length) < 0)
-            return trm_error_set_errno(err, errno, "could not write to standard output");
+        show_line(line, length);
     }
     length =
         snprintf(line, sizeof line,
@@ -109,8 +119,7 @@ enum trm_status trm_metrics_validation(struct trm_metrics *metrics, int64_t step
                              (long long)step, loss);
     length = snprintf(line, sizeof line, "step %6lld/%lld | validation loss %8.5f | %.1f ms\n",
                       (long long)step, (long long)metrics->train_iters, loss, milliseconds);
-    if (write(STDOUT_FILENO, line, (size_t)length) < 0)
-        return trm_error_set_errno(err, errno, "could not write to standard output");
+    show_line(line, length);
     length = snprintf(line, sizeof line,
                       "{\"step\": %lld, \"validation_loss\": %.17g, \"validation_ms\": %.3f}\n",
                       (long long)step, loss, milliseconds);

@@ -11,8 +11,10 @@
 #include "base/human.h"
 #include "base/machine.h"
 #include "collectives/agree.h"
+#include "trainer/alike.h"
 #include "trainer/evaluate.h"
 #include "trainer/ops/cpu/cpu.h"
+#include "trainer/saving.h"
 #include "trainer/signals.h"
 #include "trainer/state.h"
 #include "trainer/step.h"
@@ -27,30 +29,15 @@ static enum trm_status open_device(struct trm_run *run, struct trm_error *err)
         return trm_error_set(err, TRM_ERR_CONFIG,
                              "device is cuda, and this build has no CUDA; use --device cpu");
     if (threads == 0) {
-        threads = trm_machine_cores() / run->local_size;
+        /* Bound by the launcher, each rank has cores of its own; unbound, ranks share all. */
+        int cores = trm_machine_cores();
+        bool bound = cores < (int)sysconf(_SC_NPROCESSORS_ONLN);
+        threads = bound ? cores : cores / run->local_size;
         if (threads < 1)
             threads = 1;
     }
     run->threads = (int)threads;
     return trm_device_cpu(&run->device, (int)threads, err);
-}
-
-/* All ranks must compute alike: compares each rank's description with rank 0's. */
-static enum trm_status compare_devices(struct trm_run *run, struct trm_error *err)
-{
-    char mine[256], first[256];
-    enum trm_status status;
-
-    trm_device_describe(&run->device, mine, sizeof mine);
-    memcpy(first, mine, sizeof first);
-    status = trm_comm_broadcast(run->world, first, sizeof first, 0, NULL, err);
-    if (status == TRM_OK && strcmp(mine, first) != 0)
-        status =
-            trm_error_set(err, TRM_ERR_CONFIG,
-                          "computes with \"%s\", rank 0 with \"%s\"; all nodes of a run need the "
-                          "same instruction set and libraries",
-                          mine, first);
-    return trm_agree(run->world, status, err);
 }
 
 static enum trm_status create_layout(struct trm_run *run, struct trm_error *err)
@@ -105,8 +92,17 @@ static enum trm_status find_group_size(struct trm_run *run, int *size, struct tr
     uint64_t mine, *all = calloc((size_t)ranks, sizeof *all);
     enum trm_status status;
 
-    if (!all)
-        return trm_error_set(err, TRM_ERR_MEMORY, "no memory to compare %d hosts", ranks);
+    status = all ? TRM_OK : trm_error_set(err, TRM_ERR_MEMORY, "no memory for %d hosts", ranks);
+    if (status == TRM_OK && group > 0 && (group > ranks || ranks % group != 0))
+        status = trm_error_set(err, TRM_ERR_CONFIG,
+                               "exchange_group_size %d does not divide the %d data-parallel ranks; "
+                               "use 0 for those of a node",
+                               group, ranks);
+    status = trm_agree(run->world, status, err);
+    if (status != TRM_OK) {
+        free(all);
+        return status;
+    }
     gethostname(host, sizeof host - 1);
     mine = trm_hash64(host, strlen(host));
     status = trm_comm_all_gather(run->mesh.data, &mine, all, sizeof mine, NULL, err);
@@ -134,7 +130,7 @@ static enum trm_status create_parts(struct trm_run *run, struct trm_error *err)
         .training = true,
     };
     int group_size = 1;
-    enum trm_status status = create_layout(run, err);
+    enum trm_status status = trm_agree(run->world, create_layout(run, err), err);
 
     if (status == TRM_OK)
         status = find_group_size(run, &group_size, err);
@@ -171,6 +167,7 @@ static enum trm_status place_parts(struct trm_run *run, struct trm_error *err)
     run->valid_inputs = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, micro_bytes);
     run->valid_targets = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, micro_bytes);
     run->sample = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, (length + 1) * sizeof(int32_t));
+    trm_saving_place(run);
     return trm_model_place(run->model, arena, err);
 }
 
@@ -302,9 +299,11 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
         trm_mesh_create(run->world, (int)run->config->tensor_model_parallel_size, &run->mesh, err);
 
     if (status == TRM_OK)
+        status = trm_alike_configs(run, err);
+    if (status == TRM_OK)
         status = trm_agree(run->world, open_device(run, err), err);
     if (status == TRM_OK)
-        status = compare_devices(run, err);
+        status = trm_alike_devices(run, err);
     if (status == TRM_OK)
         status = trm_agree(run->world, create_parts(run, err), err);
     if (status != TRM_OK)
@@ -318,7 +317,11 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
     if (status == TRM_OK)
         status = allocate(run, err);
     if (status == TRM_OK)
+        status = trm_alike_data(run, err);
+    if (status == TRM_OK)
         status = trm_state_begin(run, err);
+    if (status == TRM_OK)
+        status = trm_saving_open(run, err);
     if (status == TRM_OK)
         status = open_run_dir(run, err);
     if (status == TRM_OK)
@@ -340,6 +343,9 @@ static enum trm_status loop(struct trm_run *run, bool *stopped, struct trm_error
 
     while (run->state.step < config->train_iters) {
         status = trm_step(run, stopped, &metrics, err);
+        /* What was begun is from before, and sound. */
+        if (status == TRM_ERR_NUMERICS)
+            (void)trm_saving_wait(run, NULL);
         if (status == TRM_OK && *stopped)
             return TRM_OK;
         if (status == TRM_OK)
@@ -349,8 +355,9 @@ static enum trm_status loop(struct trm_run *run, bool *stopped, struct trm_error
         int64_t step = run->state.step;
         if (divides(config->eval_interval, step) && step < config->train_iters)
             status = trm_evaluate(run, err);
-        if (status == TRM_OK && divides(config->save_interval, step))
-            status = trm_state_save(run, err);
+        /* The last save comes behind the last validation, and is waited for. */
+        if (status == TRM_OK && divides(config->save_interval, step) && step < config->train_iters)
+            status = trm_saving_begin(run, err);
         if (status != TRM_OK)
             return status;
         if (divides(config->exit_interval, step)) {
@@ -371,7 +378,7 @@ static enum trm_status train(struct trm_run *run, struct trm_error *err)
         (run->state.step > first_step || run->config->train_iters == 0))
         status = trm_evaluate(run, err);
     if (status == TRM_OK)
-        status = trm_state_save(run, err);
+        status = trm_saving_finish(run, err);
     if (status == TRM_OK && stopped)
         return trm_error_set(err, TRM_ERR_STOPPED,
                              "stopped on request after step %lld of %lld; start again to go on",
@@ -382,8 +389,17 @@ static enum trm_status train(struct trm_run *run, struct trm_error *err)
     return status;
 }
 
+/* A broken group can't be waited for: its process ends without touching what is under way. */
+static bool is_broken(enum trm_status status)
+{
+    return status == TRM_ERR_COMM || status == TRM_ERR_TIMEOUT;
+}
+
 static void tear_down(struct trm_run *run)
 {
+    if (run->param_gather)
+        (void)trm_param_gather_finish(run->param_gather, NULL);
+    trm_saving_close(run);
     trm_metrics_close(&run->metrics);
     trm_reader_destroy(run->reader);
     trm_dataset_close(run->train);
@@ -415,10 +431,11 @@ enum trm_status trm_run_train(struct trm_config *config, struct trm_comm *world,
     run->metrics.fd = -1;
     run->log = (struct trm_log){
         .level = world->rank == 0 ? TRM_LOG_INFO : TRM_LOG_ERROR, .rank = -1, .fd = STDERR_FILENO};
-    trm_signals_install();
     status = set_up(run, err);
     if (status == TRM_OK)
         status = train(run, err);
+    if (is_broken(status))
+        trm_comm_abort(world, trm_status_exit_code(status));
     tear_down(run);
     free(run);
     return status;

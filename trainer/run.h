@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "checkpoint/catalog.h"
+#include "checkpoint/parallel/saver.h"
 #include "collectives/mesh.h"
 #include "trainer/data/reader.h"
 #include "trainer/metrics.h"
@@ -17,6 +18,15 @@
 #include "trainer/optimizer/grad_sync.h"
 #include "trainer/optimizer/optimizer.h"
 #include "trainer/optimizer/param_gather.h"
+
+/* What saving.c keeps. */
+struct trm_saving {
+    struct trm_saver *saver;
+    void *snapshots[TRM_SAVER_SNAPSHOTS]; /* in the arena; NULL where a save waits for the disk */
+    struct trm_error failure;             /* of the newest save that failed, TRM_OK: none */
+    int waits;                            /* saves that had to wait for the disk */
+    bool last;                            /* the save that ends the run */
+};
 
 struct trm_run {
     struct trm_config *config; /* borrowed; checked against the world's size */
@@ -45,6 +55,7 @@ struct trm_run {
     struct trm_metrics metrics;
     struct trm_ckpt_state state;
     int64_t saved_step; /* newest step on disk, -1: none */
+    struct trm_saving saving;
 };
 
 /* Collective over `world`. Sets everything up, starts afresh or from a checkpoint, trains to the

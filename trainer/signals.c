@@ -1,30 +1,32 @@
 #include "trainer/signals.h"
 
+#include <pthread.h>
 #include <signal.h>
-#include <string.h>
+#include <stddef.h>
 
-static volatile sig_atomic_t stop_requested;
+static const int stop_signals[] = {SIGTERM, SIGUSR1, SIGINT};
 
-static void on_signal(int number)
+#define STOP_SIGNALS (sizeof stop_signals / sizeof *stop_signals)
+
+void trm_signals_block(void)
 {
-    stop_requested = 1;
-    if (number == SIGINT)
-        signal(SIGINT, SIG_DFL);
-}
+    sigset_t set;
 
-void trm_signals_install(void)
-{
-    static const int numbers[] = {SIGTERM, SIGUSR1, SIGINT};
-    struct sigaction action;
-
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    action.sa_flags = SA_RESTART;
-    for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        sigaction(numbers[i], &action, NULL);
+    sigemptyset(&set);
+    for (size_t i = 0; i < STOP_SIGNALS; i++)
+        sigaddset(&set, stop_signals[i]);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
 }
 
 bool trm_signals_stop_requested(void)
 {
-    return stop_requested != 0;
+    sigset_t pending;
+
+    sigemptyset(&pending);
+    sigpending(&pending);
+    for (size_t i = 0; i < STOP_SIGNALS; i++)
+        if (sigismember(&pending, stop_signals[i]) == 1)
+            return true;
+    return false;
 }

@@ -1,15 +1,20 @@
-/* Requests to stop: SIGTERM, SIGUSR1 (which mpirun forwards) and SIGINT set one flag, which the
- * loop reads between steps and agrees over all ranks. The flag is the program's one mutable global.
+/*
+ * Requests to stop: SIGTERM, SIGUSR1 (which mpirun forwards) and SIGINT.
+ *
+ * They are blocked in every thread and looked for between steps: no handler ever runs. A handler
+ * would have to run on a stack of its own anyway: the matrix library's kernels point the stack
+ * pointer into memory of theirs, and a signal frame there would overwrite the heap.
  */
 #ifndef TRM_TRAINER_SIGNALS_H
 #define TRM_TRAINER_SIGNALS_H
 
 #include <stdbool.h>
 
-/* Installs the handlers; a second SIGINT ends the process at once. */
-void trm_signals_install(void);
+/* Blocks the signals, and ignores SIGPIPE: first thing in main, so that every thread inherits it.
+ */
+void trm_signals_block(void);
 
-/* True once a request came. */
+/* True once a request came; stays true. */
 bool trm_signals_stop_requested(void);
 
 #endif

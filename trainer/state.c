@@ -10,7 +10,6 @@
 #include "base/file.h"
 #include "base/human.h"
 #include "checkpoint/parallel/load.h"
-#include "checkpoint/parallel/save.h"
 #include "collectives/agree.h"
 #include "trainer/model/init.h"
 #include "trainer/pieces.h"
@@ -131,11 +130,16 @@ static void on_difference(void *context, const char *name, enum trm_key_class ke
 static enum trm_status compare_with(struct trm_run *run, const struct trm_checkpoint *checkpoint,
                                     struct trm_error *err)
 {
-    const struct trm_ckpt_state *state = &trm_checkpoint_catalog(checkpoint)->state;
+    const struct trm_catalog *catalog = trm_checkpoint_catalog(checkpoint);
+    const struct trm_ckpt_state *state = &catalog->state;
+    const char *mine = run->state.config_yaml;
     struct differences differences = {.log = &run->log};
     struct trm_config *theirs = NULL;
     enum trm_status status = trm_config_create(&theirs, err);
 
+    /* An imported model names its sizes alone; in all else it agrees with this run. */
+    if (status == TRM_OK && !catalog->kinds[TRM_KIND_EXP_AVG])
+        status = trm_config_load_text(theirs, mine, strlen(mine), "this run", err);
     if (status == TRM_OK)
         status = trm_config_load_text(theirs, state->config_yaml, strlen(state->config_yaml),
                                       trm_checkpoint_path(checkpoint), err);
@@ -149,7 +153,8 @@ static enum trm_status compare_with(struct trm_run *run, const struct trm_checkp
                                "checkpoint \"%s\" has %s; use the checkpoint's value, or start "
                                "another run",
                                trm_checkpoint_path(checkpoint), differences.identity);
-    else if (state->fingerprint && strcmp(state->fingerprint, run->state.fingerprint) != 0)
+    else if (state->fingerprint && *state->fingerprint &&
+             strcmp(state->fingerprint, run->state.fingerprint) != 0)
         trm_log(
             &run->log, TRM_LOG_WARNING,
             "the checkpoint was written on \"%s\", this is \"%s\": results agree to rounding from "
@@ -198,7 +203,8 @@ static enum trm_status take_state(struct trm_run *run, const struct trm_ckpt_sta
     memcpy(skips, from->skips, (size_t)from->skip_count * sizeof *skips);
     memcpy(to->run_id, from->run_id, sizeof to->run_id);
     to->lineage = from->lineage;
-    to->attempt = from->attempt + 1;
+    if (to->attempt <= from->attempt) /* of a newer one that did not load, it may be above */
+        to->attempt = from->attempt + 1;
     to->step = from->step;
     to->next_sample = from->next_sample;
     to->data_hash = from->data_hash;
@@ -208,6 +214,25 @@ static enum trm_status take_state(struct trm_run *run, const struct trm_ckpt_sta
     to->skips = skips;
     to->skip_count = from->skip_count;
     return TRM_OK;
+}
+
+/* Drops the pieces that the checkpoint has not got: an imported model has no moments, and those
+ * start at zero. Returns how many are left. */
+static int keep_stored(struct trm_run *run, const struct trm_catalog *catalog,
+                       struct trm_ckpt_piece *pieces, int piece_count)
+{
+    struct trm_pieces_memory memory = memory_of(run);
+    size_t bytes = (size_t)run->layout->owned_elements * sizeof(float);
+    int kept = 0;
+
+    for (int i = 0; i < piece_count; i++)
+        if (catalog->kinds[pieces[i].kind])
+            pieces[kept++] = pieces[i];
+    if (!catalog->kinds[TRM_KIND_EXP_AVG])
+        memset(memory.exp_avg, 0, bytes);
+    if (!catalog->kinds[TRM_KIND_EXP_AVG_SQ])
+        memset(memory.exp_avg_sq, 0, bytes);
+    return kept;
 }
 
 static enum trm_status restore(struct trm_run *run, struct trm_checkpoint *checkpoint,
@@ -231,6 +256,8 @@ static enum trm_status restore(struct trm_run *run, struct trm_checkpoint *check
         status = trm_pieces_of_runs(run->layout, runs, run_count, &memory, numbers, false, &pieces,
                                     &piece_count, err);
     if (status == TRM_OK)
+        piece_count = keep_stored(run, trm_checkpoint_catalog(checkpoint), pieces, piece_count);
+    if (status == TRM_OK)
         status = take_state(run, &trm_checkpoint_catalog(checkpoint)->state, err);
     status = trm_agree(run->world, status, err);
     if (status == TRM_OK)
@@ -246,6 +273,43 @@ static enum trm_status restore(struct trm_run *run, struct trm_checkpoint *check
     return status;
 }
 
+/* What reading may find wrong with a checkpoint, where an older one may do. */
+static bool is_damage(enum trm_status status)
+{
+    return status == TRM_ERR_CORRUPT || status == TRM_ERR_IO || status == TRM_ERR_NOT_FOUND;
+}
+
+/* Restores from *checkpoint, or, where it was chosen among several and turns out to be damaged,
+ * from the newest older one that loads. Each that is passed over is named. */
+static enum trm_status restore_newest(struct trm_run *run, struct trm_checkpoint **checkpoint,
+                                      struct trm_error *err)
+{
+    const struct trm_config *config = run->config;
+    const char *where = strcmp(config->load, "auto") == 0 ? config->save : config->load;
+    bool chosen = config->ckpt_step < 0 && strcmp(trm_checkpoint_path(*checkpoint), where) != 0;
+    struct trm_error first = {0};
+    enum trm_status status = restore(run, *checkpoint, err);
+
+    while (chosen && is_damage(status)) {
+        int64_t step = trm_checkpoint_catalog(*checkpoint)->state.step;
+        if (first.status == TRM_OK)
+            first = *err;
+        passed_over(&run->log, trm_checkpoint_path(*checkpoint), err->text);
+        trm_checkpoint_close(*checkpoint);
+        *checkpoint = NULL;
+        status = trm_checkpoint_open_older(run->world, where, step, passed_over, &run->log,
+                                           checkpoint, err);
+        /* Never a fresh start where checkpoints are. */
+        if (status == TRM_ERR_NOT_FOUND)
+            return trm_error_set(err, TRM_ERR_CORRUPT,
+                                 "no checkpoint in \"%s\" can be loaded; the newest: %s", where,
+                                 first.text);
+        if (status == TRM_OK)
+            status = restore(run, *checkpoint, err);
+    }
+    return status;
+}
+
 enum trm_status trm_state_begin(struct trm_run *run, struct trm_error *err)
 {
     struct trm_checkpoint *checkpoint = NULL;
@@ -256,50 +320,11 @@ enum trm_status trm_state_begin(struct trm_run *run, struct trm_error *err)
         status = trm_state_open(run->config, run->world, &run->log, &checkpoint, err);
     if (status != TRM_OK)
         return status;
-    status = checkpoint ? restore(run, checkpoint, err) : start_afresh(run, err);
+    status = checkpoint ? restore_newest(run, &checkpoint, err) : start_afresh(run, err);
     if (status == TRM_OK && checkpoint && strcmp(run->config->load, "auto") == 0)
         run->saved_step = run->state.step;
     trm_checkpoint_close(checkpoint);
     if (status == TRM_OK)
         status = trm_param_gather_start(run->param_gather, run->parameters, err);
-    return status;
-}
-
-enum trm_status trm_state_save(struct trm_run *run, struct trm_error *err)
-{
-    struct trm_pieces_memory memory = memory_of(run);
-    struct trm_ckpt_piece *pieces = NULL;
-    struct trm_ckpt_tensor *tensors;
-    int64_t begin_ns = trm_clock_now_ns(), bytes = 0;
-    int run_count, piece_count = 0;
-    const struct trm_layout_run *runs = trm_optimizer_runs(run->optimizer, &run_count);
-    char size[32], duration[32];
-    enum trm_status status;
-
-    if (run->saved_step == run->state.step)
-        return TRM_OK;
-    status = trm_param_gather_finish(run->param_gather, err);
-    if (status != TRM_OK)
-        return status;
-    tensors = trm_pieces_tensors(run->layout);
-    if (!tensors)
-        status = trm_error_set(err, TRM_ERR_MEMORY, "no memory to list tensors");
-    if (status == TRM_OK)
-        status = trm_pieces_of_runs(run->layout, runs, run_count, &memory, NULL, true, &pieces,
-                                    &piece_count, err);
-    status = trm_agree(run->world, status, err);
-    if (status == TRM_OK)
-        status = trm_checkpoint_save(run->world, run->config->save, &run->state, tensors,
-                                     run->layout->tensor_count, pieces, piece_count, &bytes, err);
-    if (status == TRM_OK) {
-        run->saved_step = run->state.step;
-        trm_log(&run->log, TRM_LOG_INFO, "saved \"%s/step-%08lld\" (%s by rank 0) in %s",
-                run->config->save, (long long)run->state.step,
-                trm_human_bytes(size, sizeof size, (uint64_t)bytes),
-                trm_human_duration(duration, sizeof duration,
-                                   (double)(trm_clock_now_ns() - begin_ns) / 1e9));
-    }
-    free(pieces);
-    free(tensors);
     return status;
 }

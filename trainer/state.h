@@ -6,11 +6,9 @@
 
 /* Collective. Starts afresh (weights by counter-based random numbers) or from the checkpoint that
  * the configuration names, as its key `load` says; fills run->state and the parameters of all
- * ranks. A checkpoint of another model is refused (TRM_ERR_CONFIG); other differences are told. */
+ * ranks. A checkpoint of another model is refused (TRM_ERR_CONFIG); other differences are told. One
+ * that turns out to be damaged is passed over, by name, for an older one. */
 enum trm_status trm_state_begin(struct trm_run *run, struct trm_error *err);
-
-/* Collective. Saves the current step, unless that is on disk already. */
-enum trm_status trm_state_save(struct trm_run *run, struct trm_error *err);
 
 /* Opens the checkpoint a configuration names, or sets *out to NULL where it says to start afresh
  * and may. Collective over `world`; tells `log` what was passed over. */

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "collectives/agree.h"
 #include "trainer/optimizer/schedule.h"
+#include "trainer/saving.h"
 #include "trainer/signals.h"
 
 static void param_wait(void *context, int first, int count)
@@ -41,19 +42,24 @@ enum trm_status trm_step_reduce(struct trm_comm *world, struct trm_exact_sum *su
     return status;
 }
 
-/* Does every rank have its batch, and was any asked to stop? One small reduction. */
+/* Does every rank have its batch, was any asked to stop, and how far are saves? One small
+ * reduction.
+ */
 static enum trm_status agree_to_begin(struct trm_run *run, enum trm_status mine, bool *stop,
                                       struct trm_error *err)
 {
-    int64_t flags[2] = {mine != TRM_OK, trm_signals_stop_requested()};
+    int64_t flags[3] = {mine != TRM_OK, trm_signals_stop_requested(),
+                        trm_saver_report(run->saving.saver)};
     struct trm_error ignored;
-    enum trm_status status = trm_comm_all_reduce(run->world, flags, 2, TRM_MAX_I64, NULL,
+    enum trm_status status = trm_comm_all_reduce(run->world, flags, 3, TRM_MAX_I64, NULL,
                                                  mine == TRM_OK ? err : &ignored);
 
     if (status != TRM_OK)
         return status;
     *stop = flags[1] != 0;
-    return flags[0] ? trm_agree(run->world, mine, err) : TRM_OK;
+    if (flags[0])
+        return trm_agree(run->world, mine, err);
+    return trm_saving_advance(run, flags[2], err);
 }
 
 /* All lanes of this rank, each with its micro-batches in order. */

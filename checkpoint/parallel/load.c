@@ -69,19 +69,64 @@ static enum trm_status share(struct trm_comm *comm, struct trm_stored **stored,
     return status;
 }
 
-enum trm_status trm_checkpoint_open(struct trm_comm *comm, const char *where, int64_t step,
-                                    trm_passed_over_fn passed_over, void *context,
-                                    struct trm_checkpoint **out, struct trm_error *err)
+/* What rank 0 looks for. */
+struct search {
+    const char *where;
+    int64_t step, below; /* exactly this one, or -1; below: only older ones */
+    trm_passed_over_fn passed_over;
+    void *context;
+};
+
+/* Not collective: the newest below search->below that opens. */
+static enum trm_status find_older(const struct search *search, struct trm_stored **stored,
+                                  struct trm_error *err)
+{
+    int64_t *steps = NULL;
+    int count = 0;
+    enum trm_status status = trm_store_list(search->where, &steps, &count, err);
+    if (status != TRM_OK)
+        return status;
+    status = trm_error_set(err, TRM_ERR_NOT_FOUND, "no sound checkpoint in \"%s\" before step %lld",
+                           search->where, (long long)search->below);
+    for (int i = 0; i < count; i++) {
+        struct trm_error reason = {0};
+        char path[TRM_PATH_BYTES];
+        if (steps[i] >= search->below)
+            continue;
+        if (trm_stored_open_newest(search->where, steps[i], NULL, NULL, stored, &reason) ==
+            TRM_OK) {
+            status = TRM_OK;
+            break;
+        }
+        if (search->passed_over != NULL &&
+            trm_store_step_path(search->where, steps[i], path, NULL) == TRM_OK)
+            search->passed_over(search->context, path, reason.text);
+    }
+    free(steps);
+    return status;
+}
+
+/* Not collective. */
+static enum trm_status find(const struct search *search, struct trm_stored **stored,
+                            struct trm_error *err)
+{
+    if (search->below >= 0)
+        return find_older(search, stored, err);
+    trm_store_recover(search->where);
+    return trm_stored_open_newest(search->where, search->step, search->passed_over, search->context,
+                                  stored, err);
+}
+
+static enum trm_status open_found(struct trm_comm *comm, const struct search *search,
+                                  struct trm_checkpoint **out, struct trm_error *err)
 {
     enum trm_status status = TRM_OK;
     struct trm_checkpoint *checkpoint = calloc(1, sizeof(*checkpoint));
     if (checkpoint == NULL)
-        status = trm_error_set(err, TRM_ERR_MEMORY, "out of memory for opening \"%s\"", where);
-    if (status == TRM_OK && comm->rank == 0) {
-        trm_store_recover(where);
         status =
-            trm_stored_open_newest(where, step, passed_over, context, &checkpoint->stored, err);
-    }
+            trm_error_set(err, TRM_ERR_MEMORY, "out of memory for opening \"%s\"", search->where);
+    if (status == TRM_OK && comm->rank == 0)
+        status = find(search, &checkpoint->stored, err);
     status = trm_agree(comm, status, err);
     if (status == TRM_OK && comm->size > 1)
         status = trm_agree(comm, share(comm, &checkpoint->stored, err), err);
@@ -94,6 +139,22 @@ enum trm_status trm_checkpoint_open(struct trm_comm *comm, const char *where, in
     }
     *out = checkpoint;
     return TRM_OK;
+}
+
+enum trm_status trm_checkpoint_open(struct trm_comm *comm, const char *where, int64_t step,
+                                    trm_passed_over_fn passed_over, void *context,
+                                    struct trm_checkpoint **out, struct trm_error *err)
+{
+    const struct search search = {where, step, -1, passed_over, context};
+    return open_found(comm, &search, out, err);
+}
+
+enum trm_status trm_checkpoint_open_older(struct trm_comm *comm, const char *where, int64_t below,
+                                          trm_passed_over_fn passed_over, void *context,
+                                          struct trm_checkpoint **out, struct trm_error *err)
+{
+    const struct search search = {where, -1, below, passed_over, context};
+    return open_found(comm, &search, out, err);
 }
 
 const struct trm_catalog *trm_checkpoint_catalog(const struct trm_checkpoint *checkpoint)

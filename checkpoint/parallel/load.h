@@ -24,6 +24,12 @@ enum trm_status trm_checkpoint_open(struct trm_comm *comm, const char *where, in
                                     trm_passed_over_fn passed_over, void *context,
                                     struct trm_checkpoint **out, struct trm_error *err);
 
+/* The same of a directory, among the checkpoints of steps below `below` (0 or more): for going on
+ * when one that opened turns out to be damaged. TRM_ERR_NOT_FOUND when none of them opens. */
+enum trm_status trm_checkpoint_open_older(struct trm_comm *comm, const char *where, int64_t below,
+                                          trm_passed_over_fn passed_over, void *context,
+                                          struct trm_checkpoint **out, struct trm_error *err);
+
 /* Borrowed until close. */
 const struct trm_catalog *trm_checkpoint_catalog(const struct trm_checkpoint *checkpoint);
 const char *trm_checkpoint_path(const struct trm_checkpoint *checkpoint);

@@ -1,7 +1,7 @@
 /*
- * Writing a checkpoint from all ranks, synchronously: stage, write, fsync, agree, manifest, rename
- * (docs/checkpoint-format.md). Each rank writes one shard, unless it has nothing to write; rank 0
- * stages and commits. Memory: 8 MiB and the slice table of the rank; no copy of the tensors.
+ * Writing one checkpoint from all ranks and waiting for it: saver.h, once, from where the state
+ * lies. Each rank writes one shard, unless it has nothing to write; rank 0 stages and commits.
+ * Memory: 8 MiB and the slice table of the rank; no copy of the tensors.
  */
 #ifndef TRM_CHECKPOINT_PARALLEL_SAVE_H
 #define TRM_CHECKPOINT_PARALLEL_SAVE_H

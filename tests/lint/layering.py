@@ -44,7 +44,7 @@ FOREIGN = [
     ("MPI", r"mpi\.h", ["collectives/mpi"]),
     ("NCCL", r"nccl\.h", ["collectives/nccl"]),
     ("CUDA", r"(cuda|cublas|cudnn|nvml).*\.h", ["trainer/ops/cuda", "collectives/nccl"]),
-    ("HDF5", r"hdf5.*\.h", ["checkpoint/shard.c", "tests/unit/checkpoint"]),
+    ("HDF5", r"hdf5.*\.h", ["checkpoint/h5.h", "tests/unit/checkpoint", "bench"]),
     ("oneDNN", r"(oneapi/dnnl/.*|dnnl.*)", ["trainer/ops/cpu", "bench"]),
     ("libyaml", r"yaml\.h", ["trainer/config"]),
     ("Jansson", r"jansson\.h", ["base/json.h"]),

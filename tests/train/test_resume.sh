@@ -46,4 +46,30 @@ for signal in TERM USR1; do
     must_train "straight_$signal" 1 --train-iters $((step + 3)) --lr-decay-iters 20 --eval-iters 0
     same "$name" "straight_$signal" "SIG$signal at step $step: exit 75, and the rest is equal"
 done
+# Ranks that run different things are found out before the first step.
+sed 's/lr: 3.0e-3/lr: 2.0e-3/' "$scratch/tiny.yaml" >"$scratch/other.yaml"
+code=0
+mpirun -np 1 "$TRIREME_BIN/trireme-train" "$scratch/tiny.yaml" --train-data-path "$scratch/text.bin" --run-dir "$scratch/mixed" : \
+    -np 1 "$TRIREME_BIN/trireme-train" "$scratch/other.yaml" --train-data-path "$scratch/text.bin" --run-dir "$scratch/mixed" \
+    >"$scratch/mixed.out" 2>"$scratch/mixed.err" </dev/null || code=$?
+[ "$code" = 78 ] && grep -q "rank 1: its configuration's values differ from rank 0's" "$scratch/mixed.err" ||
+    fail "ranks of different configurations exit $code: $(cat "$scratch/mixed.err")"
+pass "ranks of different configurations are refused"
+
+# A finished run that is started again has nothing to do, and does it on any number of ranks.
+must_train resumed 2
+pass "a finished run started again"
+
+# The matrix kernels keep their stack pointer in the heap: signals must not hit it.
+mpirun -np 2 "$TRIREME_BIN/trireme-train" "$scratch/tiny.yaml" --train-data-path "$scratch/text.bin" --run-dir "$scratch/storm" \
+    --hidden-size 512 --num-layers 4 --seq-length 128 --gbs 16 --mbs 8 --train-iters 100000 --eval-iters 0 --log-interval 1 \
+    >"$scratch/storm.out" 2>"$scratch/storm.err" </dev/null &
+launcher=$!
+until [ -s "$scratch/storm.out" ]; do kill -0 "$launcher"; sleep 0.05; done
+for _ in $(seq 40); do kill -s USR1 "$launcher" 2>/dev/null || break; sleep 0.01; done
+code=0
+wait "$launcher" || code=$?
+[ "$code" = 75 ] || fail "a storm of SIGUSR1 to mpirun exits $code: $(cat "$scratch/storm.err")"
+[ -d "$(final storm)" ] || fail "the storm left no checkpoint"
+pass "a storm of SIGUSR1 to mpirun: exit 75 and a checkpoint"
 finish

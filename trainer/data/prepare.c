@@ -46,7 +46,12 @@ static enum trm_status output_write(struct output *output, const void *data, siz
 
 static enum trm_status output_commit(struct output *output, const char *path, struct trm_error *err)
 {
+    struct stat there;
     enum trm_status status = trm_file_sync(output->fd, output->path, err);
+
+    if (status == TRM_OK && lstat(path, &there) == 0 && !S_ISREG(there.st_mode))
+        status = trm_error_set(err, TRM_ERR_INPUT,
+                               "\"%s\" is there and is no regular file; give another name", path);
     if (status == TRM_OK && rename(output->path, path) != 0)
         status = trm_error_set_errno(err, errno, "could not rename \"%s\" to \"%s\"", output->path,
                                      path);

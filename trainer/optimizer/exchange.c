@@ -197,13 +197,15 @@ static void wait_slot(struct trm_exchange *x, struct slot *slot)
 static void start_between(struct trm_exchange *x, struct slot *slot)
 {
     const struct trm_stages *s = x->stages;
-    int64_t shard = slot->bucket->shard_elements;
-    size_t bytes = (size_t)shard * sizeof(float);
     float *staging = slot->between_staging;
     int sends = 0, receives = 0;
+    int64_t shard;
+    size_t bytes;
 
     if (slot->stage != STAGE_WITHIN)
         return;
+    shard = slot->bucket->shard_elements;
+    bytes = (size_t)shard * sizeof(float);
     wait_slot(x, slot);
     slot->stage = STAGE_BETWEEN;
     for (int k = 0; k < s->group_count && x->status == TRM_OK; k++)

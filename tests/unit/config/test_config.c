@@ -134,7 +134,8 @@ static void help_lists_every_key_within_100_columns(void **state)
     for (int i = 0; i < table->count; i++) {
         const struct trm_key *key = &table->keys[i];
         char flag[100], fact[TRM_SHOW_BYTES + 20], value[TRM_SHOW_BYTES];
-        snprintf(flag, sizeof(flag), "\n  --%s", key->name);
+        snprintf(flag, sizeof(flag), "\n  --%s%s", key->type == TRM_KEY_BOOL ? "[no-]" : "",
+                 key->name);
         for (char *c = flag; *c; c++)
             *c = *c == '_' ? '-' : *c;
         const char *place = strstr(text, flag);

@@ -91,6 +91,7 @@ enum trm_status trm_device_cpu(struct trm_device *dev, int threads, struct trm_e
         return trm_error_set(err, TRM_ERR_CONFIG, "%d threads per process: must be 1 to %d",
                              threads, TRM_CPU_MAX_THREADS);
     omp_set_dynamic(0);
+    omp_set_num_threads(threads); /* for loops outside ops, too */
     int team = 1;
 #pragma omp parallel num_threads(threads)
     {

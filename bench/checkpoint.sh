@@ -1,0 +1,40 @@
+#!/bin/bash
+# Saving and loading against the disk itself, in one run on the same disk:
+#   bench/checkpoint.sh [ROUNDS] [DIRECTORY]
+# save:  bandwidth of writing a shard (checksums, layout, fsync) / a plain sequential write + fsync
+# load:  bandwidth of reading it back into place, every checksum verified, cold / a plain cold read
+# stall: how long training stands still per asynchronous save / 10 steps of GPT-2 124M
+# Prints the median of the rounds and their spread (lowest to highest).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+rounds=${1:-5}
+bin=${TRIREME_BUILD:-build/release}
+work=$(mktemp -d "${2:-${TMPDIR:-/tmp}}/trireme-bench-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+
+echo "machine: $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores; $(df --output=fstype,source "$work" | tail -n 1)"
+"$bin/bench/bench_checkpoint_disk" "$work" "$rounds"
+
+[ "${TRIREME_BENCH_STALL:-1}" = 1 ] || exit 0
+cat LICENSE docs/*.md >"$work/text"
+while [ "$(stat -c %s "$work/text")" -lt 2000000 ]; do cat "$work/text" "$work/text" >"$work/more"; mv "$work/more" "$work/text"; done
+"$bin/bin/trireme" data prepare "$work/text" -o "$work/text.bin" >/dev/null
+mpirun --bind-to none --oversubscribe -np 1 "$bin/bin/trireme-train" examples/configs/gpt2-124m.yaml \
+    --train-data-path "$work/text.bin" --run-dir "$work/run" --seq-length 256 --mbs 4 --gbs 4 --lanes 1 \
+    --train-iters $((10 * rounds + 5)) --lr-decay-iters 100000 --eval-iters 0 --save-interval 10 \
+    --keep-latest 1 >"$work/out" 2>"$work/err" || { cat "$work/err"; exit 1; }
+python3 - "$work" <<'PY'
+import json, re, statistics, sys
+work = sys.argv[1]
+units = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+# The last save ends the run, so it is no asynchronous one.
+stalls = [float(n) * units[u] for n, u in
+          re.findall(r"training stood still for ([\d.]+) (us|ms|s)$", open(work + "/err").read(), re.M)][:-1]
+steps = [json.loads(line)["step_ms"] / 1e3 for line in open(work + "/run/metrics.jsonl") if '"loss"' in line][1:]
+step = statistics.median(steps)
+ratios = sorted(stall / (10 * step) for stall in stalls)
+print("stall per save: %.0f ms (%.0f to %.0f), step %.0f ms: %.2f %% of 10 steps (%.2f to %.2f)" % (
+    1e3 * statistics.median(stalls), 1e3 * min(stalls), 1e3 * max(stalls), 1e3 * step,
+    100 * statistics.median(ratios), 100 * ratios[0], 100 * ratios[-1]))
+PY

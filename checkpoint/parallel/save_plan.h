@@ -1,0 +1,39 @@
+/*
+ * What all saves of a run have in common: tensors, this rank's slices, and how large it all is.
+ *
+ * Made once, collectively; everything that can be found wrong before a byte is written is found
+ * here. Rank 0 also holds the slice tables of all ranks, for the view (56 bytes per slice).
+ */
+#ifndef TRM_CHECKPOINT_PARALLEL_SAVE_PLAN_H
+#define TRM_CHECKPOINT_PARALLEL_SAVE_PLAN_H
+
+#include "base/file.h"
+#include "checkpoint/slice.h"
+#include "collectives/comm.h"
+
+struct trm_save_plan {
+    char directory[TRM_PATH_BYTES];
+    int rank, size;
+    int tensor_count;
+    struct trm_ckpt_tensor *tensors; /* owned */
+    struct trm_slice_set live;       /* owned; its data lies in the caller's pieces */
+    int64_t total_bytes;             /* of all ranks' slices */
+    struct trm_slice *all_slices; /* owned, on rank 0: every rank's, by rank; without checksums */
+};
+
+/* Collective; agreed. Copies the tensors; borrows the pieces' data. The pieces of all ranks cover
+ * every tensor in every kind exactly once, else TRM_ERR_INTERNAL naming the tensor. To be destroyed
+ * by the caller; written on success alone. */
+enum trm_status trm_save_plan_create(struct trm_comm *comm, const char *directory,
+                                     const struct trm_ckpt_tensor *tensors, int tensor_count,
+                                     const struct trm_ckpt_piece *pieces, int piece_count,
+                                     struct trm_save_plan *out, struct trm_error *err);
+void trm_save_plan_destroy(struct trm_save_plan *plan); /* what it owns, not the struct */
+
+/* The catalog of one save, borrowing everything from its arguments: not to be destroyed but for
+ * by_name (free). */
+struct trm_catalog trm_save_plan_catalog(const struct trm_save_plan *plan,
+                                         const struct trm_ckpt_state *state, uint64_t nonce,
+                                         struct trm_ckpt_file *files, int file_count);
+
+#endif

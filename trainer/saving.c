@@ -1,0 +1,210 @@
+#include "trainer/saving.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/human.h"
+#include "checkpoint/snapshot.h"
+#include "collectives/agree.h"
+#include "trainer/pieces.h"
+
+/* Text of a list of steps. */
+#define STEPS_BYTES 256
+
+/* Shorter waits for the disk are counted, and not told. */
+#define TOLD_SECONDS 0.01
+
+static bool saves_while_training(const struct trm_run *run)
+{
+    return run->config->save_async && run->config->save_interval > 0;
+}
+
+void trm_saving_place(struct trm_run *run)
+{
+    size_t bytes = trm_snapshot_bytes(run->layout->owned_elements * TRM_KIND_COUNT, TRM_F32);
+
+    for (int i = 0; i < TRM_SAVER_SNAPSHOTS && saves_while_training(run); i++)
+        run->saving.snapshots[i] = trm_arena_alloc(&run->arena, TRM_ARENA_SNAPSHOT, bytes);
+}
+
+/* "10, 20 and 3 more" */
+static const char *list_steps(const struct trm_save_event *event, char text[STEPS_BYTES])
+{
+    size_t length = 0;
+
+    text[0] = '\0';
+    for (int i = 0; i < event->removed_count; i++) {
+        if (length > STEPS_BYTES - 64) {
+            snprintf(text + length, STEPS_BYTES - length, " and %d more", event->removed_count - i);
+            break;
+        }
+        length += (size_t)snprintf(text + length, STEPS_BYTES - length, "%s%" PRId64,
+                                   i > 0 ? ", " : "", event->removed[i]);
+    }
+    return text;
+}
+
+static void tell_saved(const struct trm_run *run, const struct trm_save_event *event)
+{
+    char size[32], duration[32], held[32], path[TRM_PATH_BYTES + 32];
+
+    snprintf(path, sizeof path, "%s/step-%08" PRId64, run->config->save, event->step);
+    if (event->was_there) {
+        trm_log(&run->log, TRM_LOG_INFO, "\"%s\" was there already", path);
+        return;
+    }
+    trm_log(&run->log, TRM_LOG_INFO,
+            "saved \"%s\" (%s by rank 0) in %s; training stood still for %s", path,
+            trm_human_bytes(size, sizeof size, (uint64_t)event->bytes),
+            trm_human_duration(duration, sizeof duration, event->seconds),
+            trm_human_duration(held, sizeof held, event->held_seconds));
+}
+
+static void on_event(void *context, const struct trm_save_event *event)
+{
+    struct trm_run *run = context;
+    struct trm_saving *saving = &run->saving;
+    char duration[32], steps[STEPS_BYTES];
+
+    switch (event->kind) {
+    case TRM_SAVE_DONE:
+        run->saved_step = event->step;
+        tell_saved(run, event);
+        break;
+    case TRM_SAVE_FAILED:
+        saving->failure = *event->error;
+        trm_error_prefix(&saving->failure, "saving step %" PRId64, event->step);
+        if (!saving->last)
+            trm_log(&run->log, TRM_LOG_WARNING,
+                    "%s; training goes on, and older checkpoints are as they were",
+                    saving->failure.text);
+        break;
+    case TRM_SAVE_WAITED:
+        saving->waits++;
+        if (event->seconds >= TOLD_SECONDS)
+            trm_log(&run->log, TRM_LOG_WARNING,
+                    "saving step %" PRId64 " waited %s for the disk, which is slower than "
+                    "save_interval (%d such waits so far)",
+                    event->step, trm_human_duration(duration, sizeof duration, event->seconds),
+                    saving->waits);
+        break;
+    case TRM_SAVE_UNVERIFIED:
+        trm_log(&run->log, TRM_LOG_WARNING,
+                "step %" PRId64 " was saved, but reading it back failed: %s; nothing is removed "
+                "for it",
+                event->step, event->error->text);
+        break;
+    case TRM_SAVE_REMOVED:
+        trm_log(&run->log, TRM_LOG_INFO,
+                "step %" PRId64 " was read back and is sound; removed older checkpoints: %s",
+                event->step, list_steps(event, steps));
+        break;
+    case TRM_SAVE_KEPT:
+        trm_log(&run->log, TRM_LOG_WARNING, "could not remove old checkpoints: %s",
+                event->error->text);
+        break;
+    }
+}
+
+/* What no later save could do better. */
+static enum trm_status refusal(const struct trm_run *run, struct trm_error *err)
+{
+    if (run->saving.failure.status != TRM_ERR_MISMATCH)
+        return TRM_OK;
+    return trm_error_set(err, TRM_ERR_MISMATCH, "%s", run->saving.failure.text);
+}
+
+enum trm_status trm_saving_open(struct trm_run *run, struct trm_error *err)
+{
+    const struct trm_config *config = run->config;
+    struct trm_pieces_memory memory = {
+        .parameters = run->parameters,
+        .exp_avg = trm_optimizer_exp_avg(run->optimizer),
+        .exp_avg_sq = trm_optimizer_exp_avg_sq(run->optimizer),
+    };
+    struct trm_saver_settings settings = {
+        .comm = run->world,
+        .directory = config->save,
+        .tensor_count = run->layout->tensor_count,
+        .copy_threads = run->threads,
+        .retention = {config->keep_latest, config->keep_every, config->keep_best},
+        .replace_from = run->state.step + 1,
+        .event = on_event,
+        .context = run,
+    };
+    struct trm_ckpt_tensor *tensors = trm_pieces_tensors(run->layout);
+    struct trm_ckpt_piece *pieces = NULL;
+    int run_count, piece_count = 0;
+    const struct trm_layout_run *runs = trm_optimizer_runs(run->optimizer, &run_count);
+    enum trm_status status = TRM_OK;
+
+    if (!tensors)
+        status = trm_error_set(err, TRM_ERR_MEMORY, "no memory to list tensors");
+    if (status == TRM_OK)
+        status = trm_pieces_of_runs(run->layout, runs, run_count, &memory, NULL, true, &pieces,
+                                    &piece_count, err);
+    status = trm_agree(run->world, status, err);
+    settings.tensors = tensors;
+    settings.pieces = pieces;
+    settings.piece_count = piece_count;
+    memcpy(settings.snapshots, run->saving.snapshots, sizeof settings.snapshots);
+    if (status == TRM_OK)
+        status = trm_saver_create(&settings, &run->saving.saver, err);
+    /* Loaded from there, so every byte of it was read and checked. */
+    if (status == TRM_OK && run->saved_step >= 0)
+        trm_saver_note_verified(run->saving.saver, run->saved_step);
+    free(pieces);
+    free(tensors);
+    return status;
+}
+
+void trm_saving_close(struct trm_run *run)
+{
+    trm_saver_destroy(run->saving.saver);
+    run->saving.saver = NULL;
+}
+
+enum trm_status trm_saving_begin(struct trm_run *run, struct trm_error *err)
+{
+    struct trm_saving *saving = &run->saving;
+    enum trm_status status;
+
+    if (run->saved_step == run->state.step)
+        return TRM_OK;
+    saving->failure = (struct trm_error){0};
+    status = trm_saver_begin(saving->saver, &run->state, err);
+    return status == TRM_OK ? refusal(run, err) : status;
+}
+
+enum trm_status trm_saving_advance(struct trm_run *run, int64_t word, struct trm_error *err)
+{
+    enum trm_status status = trm_saver_advance(run->saving.saver, word, err);
+
+    return status == TRM_OK ? refusal(run, err) : status;
+}
+
+enum trm_status trm_saving_wait(struct trm_run *run, struct trm_error *err)
+{
+    return trm_saver_wait(run->saving.saver, err);
+}
+
+enum trm_status trm_saving_finish(struct trm_run *run, struct trm_error *err)
+{
+    struct trm_saving *saving = &run->saving;
+    enum trm_status status = trm_saving_wait(run, err);
+
+    if (status == TRM_OK)
+        status = refusal(run, err);
+    if (status != TRM_OK)
+        return status;
+    saving->last = true;
+    status = trm_saving_begin(run, err);
+    if (status == TRM_OK)
+        status = trm_saving_wait(run, err);
+    if (status == TRM_OK && run->saved_step != run->state.step)
+        status = trm_error_set(err, saving->failure.status, "%s", saving->failure.text);
+    return status;
+}
