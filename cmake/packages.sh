@@ -2,7 +2,7 @@
 
 build_packages=(build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-dev
     libdnnl-dev libyaml-dev libjansson-dev libxxhash-dev)
-test_packages=(libcmocka-dev clang-format git python3 python3-h5py binutils)
+test_packages=(libcmocka-dev clang clang-format libclang-rt-14-dev git python3 python3-h5py hdf5-tools binutils)
 
 # install_packages NAME...: as root or through sudo; says what to install where neither can.
 install_packages() {
