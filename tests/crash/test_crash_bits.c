@@ -24,7 +24,6 @@
 #include "checkpoint/parallel/load.h"
 #include "checkpoint/store.h"
 #include "checkpoint/verify.h"
-#include "checkpoint/view.h"
 #include "tests/unit/checkpoint/fixture.h"
 #include "values.h"
 
