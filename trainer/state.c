@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/human.h"
 #include "checkpoint/parallel/load.h"
+#include "checkpoint/store.h"
 #include "collectives/agree.h"
 #include "trainer/model/init.h"
 #include "trainer/pieces.h"
@@ -310,6 +311,82 @@ static enum trm_status restore_newest(struct trm_run *run, struct trm_checkpoint
     return status;
 }
 
+/* Whether `path` is the directory `save` or lies right in it. */
+static bool is_in(const char *path, const char *save)
+{
+    char *a = realpath(path, NULL), *b = realpath(save, NULL), *slash = a ? strrchr(a, '/') : NULL;
+    bool in = a && b && strcmp(a, b) == 0;
+
+    if (!in && slash && b) {
+        *slash = '\0';
+        in = strcmp(a, b) == 0;
+    }
+    free(a);
+    free(b);
+    return in;
+}
+
+/* A run goes on from its own checkpoints: `load` naming others is for its first start. And it does
+ * not go back behind its newest step in the same directory, where the next start would find the
+ * newer ones again. Rank 0 looks; *newest is the newest step in `save`, -1 for none. */
+static enum trm_status look_at_save(struct trm_run *run, bool *own, int64_t *newest,
+                                    struct trm_error *err)
+{
+    const struct trm_config *config = run->config;
+    int64_t seen[2] = {-1, 1}, *steps = NULL;
+    int count = 0;
+    enum trm_status status;
+
+    if (run->world->rank == 0 && trm_store_list(config->save, &steps, &count, NULL) == TRM_OK) {
+        seen[0] = count > 0 ? steps[0] : -1;
+        seen[1] = strcmp(config->load, "auto") == 0 || strcmp(config->load, "none") == 0 ||
+                  is_in(config->load, config->save);
+        free(steps);
+    }
+    status = trm_comm_broadcast(run->world, seen, sizeof seen, 0, NULL, err);
+    *newest = seen[0];
+    *own = seen[1] != 0;
+    return status;
+}
+
+static enum trm_status open_checkpoint(struct trm_run *run, struct trm_checkpoint **out,
+                                       struct trm_error *err)
+{
+    struct trm_config *config = run->config;
+    bool own = true;
+    int64_t newest = -1, step;
+    enum trm_status status = look_at_save(run, &own, &newest, err);
+
+    if (status == TRM_OK && !own && newest >= 0) {
+        char *automatic = strdup("auto");
+        if (!automatic)
+            return trm_error_set(err, TRM_ERR_MEMORY, "no memory for a word");
+        trm_log(
+            &run->log, TRM_LOG_INFO,
+            "\"%s\" holds steps of this run: going on from them; \"%s\" was for its first start",
+            config->save, config->load);
+        free(config->load);
+        config->load = automatic;
+        config->ckpt_step = -1;
+    }
+    if (status == TRM_OK)
+        status = trm_state_open(config, run->world, &run->log, out, err);
+    if (status != TRM_OK || !*out || !own || strcmp(config->load, "none") == 0)
+        return status;
+    step = trm_checkpoint_catalog(*out)->state.step;
+    if (step < newest && (config->ckpt_step >= 0 || strcmp(config->load, "auto") != 0)) {
+        trm_checkpoint_close(*out);
+        *out = NULL;
+        return trm_error_set(
+            err, TRM_ERR_CONFIG,
+            "\"%s\" holds step %lld, newer than the step %lld asked for, and the next "
+            "start would go on from that; to branch off, load this one with "
+            "another run_dir",
+            config->save, (long long)newest, (long long)step);
+    }
+    return TRM_OK;
+}
+
 enum trm_status trm_state_begin(struct trm_run *run, struct trm_error *err)
 {
     struct trm_checkpoint *checkpoint = NULL;
@@ -317,7 +394,7 @@ enum trm_status trm_state_begin(struct trm_run *run, struct trm_error *err)
 
     run->saved_step = -1;
     if (status == TRM_OK)
-        status = trm_state_open(run->config, run->world, &run->log, &checkpoint, err);
+        status = open_checkpoint(run, &checkpoint, err);
     if (status != TRM_OK)
         return status;
     status = checkpoint ? restore_newest(run, &checkpoint, err) : start_afresh(run, err);

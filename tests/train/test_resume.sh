@@ -56,6 +56,22 @@ mpirun -np 1 "$TRIREME_BIN/trireme-train" "$scratch/tiny.yaml" --train-data-path
     fail "ranks of different configurations exit $code: $(cat "$scratch/mixed.err")"
 pass "ranks of different configurations are refused"
 
+# A run that began from another's checkpoint goes on from its own when the same command comes again.
+for steps in 14 20; do
+    must_train seeded 2 --load "$(final half)" --train-iters "$steps" --lr-decay-iters 20
+done
+grep -q 'going on from them' "$scratch/seeded.err" || fail "no word of going on: $(cat "$scratch/seeded.err")"
+grep -q 'step-00000014" (step 14)' "$scratch/seeded.err" || fail "the second start did not go on from step 14"
+must_train straight 1 --train-iters 20
+same seeded straight "the same command with --load goes on, and ends equal"
+
+# Going back behind the newest step is for another directory.
+code=0
+train seeded 2 --ckpt-step 14 --train-iters 30 --lr-decay-iters 20 || code=$?
+[ "$code" = 78 ] && grep -q 'holds step 20, newer than the step 14 asked for' "$scratch/seeded.err" ||
+    fail "going back exits $code: $(cat "$scratch/seeded.err")"
+pass "going back in the same directory is refused"
+
 # A finished run that is started again has nothing to do, and does it on any number of ranks.
 must_train resumed 2
 pass "a finished run started again"
