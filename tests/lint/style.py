@@ -15,7 +15,7 @@ WORDS_EXEMPT = ["tests/lint", "LICENSE"]
 BANNED_WORDS = [
     (r"\bTODO\b|\bFIXME\b|\bXXX\b|\bHACK\b", "do it now, or leave it out"),
     (r"(?i)\bstubs?\b|\bnot implemented\b", "finish it, or leave it out and refuse it in words"),
-    (r"(?<![\w.])/work/|(?<![\w.])/root/|\.\./shared\b", "name no place of one machine"),
+    (r"(?<![\w.])/(root|home)/", "name no place of one machine"),
     (r"(?i)\bissue #?\d", "say the reason itself; history is for commits"),
 ]
 
