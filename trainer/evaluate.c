@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "collectives/agree.h"
 #include "trainer/signals.h"
 #include "trainer/step.h"
@@ -52,6 +53,7 @@ enum trm_status trm_evaluate(struct trm_run *run, struct trm_error *err)
     status = trm_param_gather_finish(run->param_gather, err);
     trm_exact_sum_init(&sum);
     for (int64_t batch = 0; batch < config->eval_iters && status == TRM_OK; batch++) {
+        trm_failpoint("evaluate", run->state.step, NULL, 0);
         status = trm_agree_any(run->world, trm_signals_stop_requested(), &stop, err);
         if (status != TRM_OK || stop)
             return status;

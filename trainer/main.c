@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "collectives/agree.h"
 #include "collectives/mpi/mpi.h"
@@ -98,6 +99,7 @@ int main(int argc, char **argv)
         trm_config_destroy(config);
         return fail(first, status, &error);
     }
+    trm_failpoint("startup", 0, NULL, 0);
     status = trm_mpi_start(&argc, &argv, &world, &error);
     if (status != TRM_OK) {
         trm_config_destroy(config);

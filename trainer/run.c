@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/human.h"
@@ -295,9 +296,11 @@ static enum trm_status open_run_dir(struct trm_run *run, struct trm_error *err)
 static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
 {
     char text[256];
-    enum trm_status status =
-        trm_mesh_create(run->world, (int)run->config->tensor_model_parallel_size, &run->mesh, err);
+    enum trm_status status;
 
+    trm_failpoint("comm_init", 0, NULL, 0);
+    status =
+        trm_mesh_create(run->world, (int)run->config->tensor_model_parallel_size, &run->mesh, err);
     if (status == TRM_OK)
         status = trm_alike_configs(run, err);
     if (status == TRM_OK)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/human.h"
 #include "checkpoint/snapshot.h"
@@ -175,6 +176,7 @@ enum trm_status trm_saving_begin(struct trm_run *run, struct trm_error *err)
     if (run->saved_step == run->state.step)
         return TRM_OK;
     saving->failure = (struct trm_error){0};
+    trm_failpoint("snapshot", run->state.step, NULL, 0);
     status = trm_saver_begin(saving->saver, &run->state, err);
     return status == TRM_OK ? refusal(run, err) : status;
 }

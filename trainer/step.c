@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "collectives/agree.h"
 #include "trainer/optimizer/schedule.h"
 #include "trainer/saving.h"
@@ -101,7 +102,7 @@ enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metric
                          struct trm_error *err)
 {
     double tokens = (double)(run->config->global_batch_size * run->config->seq_length);
-    int64_t begin_ns = trm_clock_now_ns();
+    int64_t begin_ns = trm_clock_now_ns(), step = run->state.step + 1;
     struct trm_exact_sum sums[2]; /* loss, squared gradient norm */
     struct trm_batch batch;
     double values[2];
@@ -113,13 +114,16 @@ enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metric
         return status;
     trm_exact_sum_init(&sums[0]);
     trm_exact_sum_init(&sums[1]);
+    trm_failpoint("forward", step, NULL, 0);
     status = run_lanes(run, &batch, &sums[0], err);
+    trm_failpoint("grad_exchange", step, NULL, 0);
     if (status == TRM_OK)
         status = trm_param_gather_finish(run->param_gather, err);
     if (status == TRM_OK)
         status = trm_grad_sync_finish(run->grad_sync, &owned, err);
     if (status != TRM_OK)
         return status;
+    trm_failpoint("optimizer", step, owned, (size_t)run->layout->owned_elements * sizeof *owned);
     if (run->mesh.tensor_rank > 0)
         trm_exact_sum_init(&sums[0]); /* every tensor-parallel rank has the same losses */
     trm_optimizer_sum_of_squares(run->optimizer, owned, &sums[1]);
@@ -127,7 +131,7 @@ enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metric
     if (status != TRM_OK)
         return status;
     *m = (struct trm_step_metrics){
-        .step = run->state.step + 1,
+        .step = step,
         .samples = batch.next_number,
         .loss = values[0] / tokens,
         .grad_norm = sqrt(values[1]) / tokens,

@@ -7,6 +7,7 @@
 #include <sys/statvfs.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/hash.h"
 #include "base/human.h"
 #include "checkpoint/shard.h"
@@ -92,6 +93,8 @@ enum trm_status trm_save_job_write(void *context, struct trm_error *err)
 {
     struct trm_save_job *job = context;
     const struct trm_save_plan *plan = job->plan;
+
+    trm_failpoint("save", job->state.step, NULL, 0);
     char stage[TRM_PATH_BYTES], path[TRM_PATH_BYTES];
     if (job->early.status != TRM_OK)
         return trm_error_set(err, job->early.status, "%s", job->early.text);
@@ -112,6 +115,8 @@ enum trm_status trm_save_job_commit(void *context, struct trm_error *err)
 {
     struct trm_save_job *job = context;
     const char *directory = job->plan->directory;
+
+    trm_failpoint("commit", job->state.step, NULL, 0);
     char stage[TRM_PATH_BYTES], path[TRM_PATH_BYTES];
     struct trm_catalog catalog =
         trm_save_plan_catalog(job->plan, &job->state, job->nonce, job->files, job->file_count);
