@@ -1,5 +1,6 @@
 #include "checkpoint/catalog.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +85,7 @@ static enum trm_status check_state(const struct trm_ckpt_state *state, struct tr
         {"next_sample", state->next_sample, 0},
         {"data_parallel_size", state->data_parallel_size, 1},
         {"tensor_model_parallel_size", state->tensor_model_parallel_size, 1},
+        {"skips_in_row", state->skips_in_row, 0},
     };
     for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++)
         if (counters[i].value < counters[i].minimum)
@@ -98,6 +100,9 @@ static enum trm_status check_state(const struct trm_ckpt_state *state, struct tr
                                  (long long)skip.first, (long long)skip.count);
         end = skip.first + skip.count;
     }
+    for (int i = 0; i < state->recent_loss_count; i++)
+        if (!isfinite(state->recent_losses[i]))
+            return trm_error_set(err, TRM_ERR_CORRUPT, "recent loss %d is not finite", i);
     return TRM_OK;
 }
 

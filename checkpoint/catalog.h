@@ -29,6 +29,7 @@
 #define TRM_CKPT_SLICE_BYTES    (8 << 20) /* a slice, the unit of checksums, has at most this */
 #define TRM_CKPT_MAX_TEXT_BYTES (1 << 20) /* configuration; fingerprint */
 #define TRM_CKPT_MAX_SKIPS      65536
+#define TRM_CKPT_MAX_LOSSES     256
 #define TRM_CKPT_MANIFEST       "manifest.json"
 
 enum trm_ckpt_kind { TRM_KIND_PARAMETER, TRM_KIND_EXP_AVG, TRM_KIND_EXP_AVG_SQ, TRM_KIND_COUNT };
@@ -73,6 +74,9 @@ struct trm_ckpt_state {
     double valid_loss;                  /* newest validation loss; NaN when none */
     struct trm_ckpt_skip *skips;        /* owned, [skip_count], ascending, disjoint */
     int skip_count;
+    double recent_losses[TRM_CKPT_MAX_LOSSES]; /* of the newest steps, newest last; finite */
+    int recent_loss_count;                     /* 0: none are kept */
+    int skips_in_row;  /* steps tried without success since the last one that was done */
     char *config_yaml; /* owned: the resolved configuration; UTF-8 */
     char *fingerprint; /* owned: what decides the bits besides it (instruction set, versions) */
     int data_parallel_size; /* of the writer; for people */

@@ -59,6 +59,16 @@ static json_t *format_tensor(const struct trm_ckpt_tensor *tensor)
     return object;
 }
 
+/* What the next step is judged by; a run that keeps nothing of it has no such
+ * member. */
+static json_t *format_guard(const struct trm_ckpt_state *state)
+{
+    json_t *losses = json_array();
+    for (int i = 0; i < state->recent_loss_count; i++)
+        json_array_append_new(losses, json_real(state->recent_losses[i]));
+    return json_pack("{s:o, s:i}", "recent_losses", losses, "skips_in_row", state->skips_in_row);
+}
+
 static json_t *format_header(const struct trm_catalog *catalog)
 {
     const struct trm_ckpt_state *state = &catalog->state;
@@ -70,7 +80,7 @@ static json_t *format_header(const struct trm_catalog *catalog)
     for (int kind = 0; kind < TRM_KIND_COUNT; kind++)
         if (catalog->kinds[kind])
             json_array_append_new(kinds, json_string(trm_ckpt_kind_name((enum trm_ckpt_kind)kind)));
-    return json_pack(
+    json_t *header = json_pack(
         "{s:s, s:i, s:s, s:I, s:I, s:I, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:o, "
         "s:s, s:s}",
         "format", TRM_MANIFEST_FORMAT, "format_version", TRM_CKPT_FORMAT_VERSION, "run_id",
@@ -83,6 +93,12 @@ static json_t *format_header(const struct trm_catalog *catalog)
         "shard_count", catalog->shard_count, "kinds", kinds, "fingerprint",
         state->fingerprint != NULL ? state->fingerprint : "", "config",
         state->config_yaml != NULL ? state->config_yaml : "");
+    if (header != NULL && (state->recent_loss_count > 0 || state->skips_in_row > 0) &&
+        json_object_set_new(header, "guard", format_guard(state)) != 0) {
+        json_decref(header);
+        header = NULL;
+    }
+    return header;
 }
 
 /* `,\n"name": value`; false when memory is out or a string is not UTF-8. Takes `value`. */

@@ -98,6 +98,32 @@ static enum trm_status read_skips(const json_t *root, struct trm_ckpt_state *sta
     return status;
 }
 
+/* Not there in checkpoints of runs that keep no losses, and of programs that knew none. */
+static enum trm_status read_guard(const json_t *root, struct trm_ckpt_state *state,
+                                  struct trm_error *err)
+{
+    json_t *guard = NULL, *losses = NULL;
+    int64_t skips = 0;
+    if (json_object_get(root, "guard") == NULL)
+        return TRM_OK;
+    enum trm_status status = trm_json_get_object(root, "guard", &guard, err);
+    if (status == TRM_OK)
+        status = trm_json_get_int(guard, "skips_in_row", 0, INT32_MAX, &skips, err);
+    if (status == TRM_OK)
+        status = trm_json_get_array(guard, "recent_losses", TRM_CKPT_MAX_LOSSES, &losses, err);
+    if (status != TRM_OK)
+        return status;
+    for (size_t i = 0; i < json_array_size(losses); i++) {
+        const json_t *loss = json_array_get(losses, i);
+        if (!json_is_number(loss))
+            return trm_error_set(err, TRM_ERR_CORRUPT, "recent loss %zu is not a number", i);
+        state->recent_losses[i] = json_number_value(loss);
+    }
+    state->recent_loss_count = (int)json_array_size(losses);
+    state->skips_in_row = (int)skips;
+    return TRM_OK;
+}
+
 static enum trm_status read_kinds(const json_t *root, struct trm_catalog *catalog,
                                   struct trm_error *err)
 {
@@ -157,6 +183,8 @@ static enum trm_status read_header(const json_t *root, struct trm_catalog *catal
         status = read_real_or_null(root, "valid_loss", &state->valid_loss, err);
     if (status == TRM_OK)
         status = read_skips(root, state, err);
+    if (status == TRM_OK)
+        status = read_guard(root, state, err);
     if (status == TRM_OK)
         status = read_int(root, "data_parallel_size", &state->data_parallel_size, err);
     if (status == TRM_OK)

@@ -64,6 +64,9 @@ static void a_manifest_comes_back_as_it_was(void **state)
     assert_true(isnan(back.state.valid_loss));
     assert_int_equal(back.state.skip_count, 2);
     assert_memory_equal(back.state.skips, expected.skips, 2 * sizeof(*expected.skips));
+    assert_int_equal(back.state.recent_loss_count, 3);
+    assert_memory_equal(back.state.recent_losses, expected.recent_losses, 3 * sizeof(double));
+    assert_int_equal(back.state.skips_in_row, 2);
     assert_string_equal(back.state.config_yaml, expected.config_yaml);
     assert_string_equal(back.state.fingerprint, expected.fingerprint);
     assert_int_equal(back.state.data_parallel_size, 2);
@@ -158,6 +161,12 @@ static const struct hostile hostile[] = {
     {"[[5, 2], [100, 1]]", "[[5, 9223372036854775807]]", TRM_ERR_CORRUPT,
      "skip 0 [5, 9223372036854775807] is not a range behind the one before it"},
     {"[[5, 2], [100, 1]]", "[[5]]", TRM_ERR_CORRUPT, "a skip is not a pair of integers"},
+    {"{\"recent_losses\": [3.0, ", "{\"recent_losses\": [\"3\", ", TRM_ERR_CORRUPT,
+     "recent loss 0 is not a number"},
+    {"\"skips_in_row\": 2", "\"skips_in_row\": -2", TRM_ERR_CORRUPT,
+     "the key \"skips_in_row\" is -2, outside 0 to 2147483647"},
+    {"\"guard\": {", "\"guard\": 1, \"more\": {", TRM_ERR_CORRUPT,
+     "the key \"guard\" holds an integer, but needs an object"},
     {"\"kinds\": [\"parameter\"", "\"kinds\": [\"gradient\"", TRM_ERR_CORRUPT,
      "kinds: \"gradient\" is not a kind of state"},
     {"\"kinds\": [\"parameter\", ", "\"kinds\": [", TRM_ERR_CORRUPT,
@@ -252,6 +261,46 @@ static void hostile_manifests_are_refused_each_in_its_own_words(void **state)
     free(text);
 }
 
+/* Checkpoints from before there was such a member are read, and what keeps nothing writes none. */
+static void a_manifest_without_a_guard_keeps_no_losses(void **state)
+{
+    (void)state;
+    struct trm_ckpt_file files[2];
+    struct trm_error err = {0};
+    struct trm_catalog catalog = sample_catalog(files), back;
+    char *text = NULL;
+    size_t bytes = 0;
+    catalog.state.recent_loss_count = catalog.state.skips_in_row = 0;
+    assert_ok(trm_manifest_format(&catalog, &text, &bytes, &err), err);
+    assert_null(strstr(text, "guard"));
+    assert_ok(trm_manifest_parse(text, bytes, &back, &err), err);
+    assert_int_equal(back.state.recent_loss_count, 0);
+    assert_int_equal(back.state.skips_in_row, 0);
+    trm_catalog_destroy(&back);
+    free(text);
+}
+
+static void more_losses_than_are_kept_are_refused(void **state)
+{
+    (void)state;
+    size_t bytes = 0, sealed_bytes = 0, used = 0, room = 4096;
+    char *text = sample_text(&bytes), *many = calloc(1, room), *sealed = NULL;
+    struct trm_error err = {0};
+    struct trm_catalog back;
+    used += (size_t)snprintf(many, room, "\"recent_losses\": [");
+    for (int i = 0; i < TRM_CKPT_MAX_LOSSES; i++)
+        used += (size_t)snprintf(many + used, room - used, "1.5, ");
+    char *plain = edited(text, bytes, "\"recent_losses\": [", many);
+    assert_ok(trm_manifest_seal(plain, &sealed, &sealed_bytes, &err), err);
+    assert_int_equal(trm_manifest_parse(sealed, sealed_bytes, &back, &err), TRM_ERR_CORRUPT);
+    assert_string_equal(err.text, "the key \"recent_losses\" holds 259 entries, more than the 256 "
+                                  "allowed");
+    free(plain);
+    free(sealed);
+    free(many);
+    free(text);
+}
+
 static void a_million_tensors_are_refused(void **state)
 {
     (void)state;
@@ -318,6 +367,8 @@ int main(void)
         cmocka_unit_test(a_manifest_comes_back_as_it_was),
         cmocka_unit_test(every_flipped_bit_and_every_cut_is_noticed),
         cmocka_unit_test(hostile_manifests_are_refused_each_in_its_own_words),
+        cmocka_unit_test(a_manifest_without_a_guard_keeps_no_losses),
+        cmocka_unit_test(more_losses_than_are_kept_are_refused),
         cmocka_unit_test(a_million_tensors_are_refused),
         cmocka_unit_test(what_would_not_be_read_back_is_not_written),
         cmocka_unit_test(its_size_does_not_grow_with_slices),
