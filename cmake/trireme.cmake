@@ -7,13 +7,18 @@ target_compile_options(trm_flags INTERFACE
     $<$<COMPILE_LANGUAGE:C>:-ffp-contract=off -fvisibility=hidden -fno-math-errno
     -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wundef
     -Wformat=2 -Wno-psabi>)
+# Device code contracts to fused multiply-adds only where it says so, as the C code.
+target_compile_options(trm_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false -Xcompiler=-Wall,-Wextra,-fvisibility=hidden>)
 if(TRIREME_WERROR)
-    target_compile_options(trm_flags INTERFACE $<$<COMPILE_LANGUAGE:C>:-Werror>)
+    target_compile_options(trm_flags INTERFACE $<$<COMPILE_LANGUAGE:C>:-Werror>
+        $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xcompiler=-Werror>)
 endif()
 if(TRIREME_SANITIZE)
     target_compile_definitions(trm_flags INTERFACE TRM_SANITIZED=1)
-    target_compile_options(trm_flags INTERFACE -fsanitize=${TRIREME_SANITIZE} -fno-omit-frame-pointer
-        -fno-sanitize-recover=all)
+    target_compile_options(trm_flags INTERFACE
+        $<$<COMPILE_LANGUAGE:C>:-fsanitize=${TRIREME_SANITIZE} -fno-omit-frame-pointer
+        -fno-sanitize-recover=all>)
     target_link_options(trm_flags INTERFACE -fsanitize=${TRIREME_SANITIZE})
 endif()
 

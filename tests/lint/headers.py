@@ -47,7 +47,8 @@ def main():
                                  "/dev/null"], stderr=subprocess.PIPE, text=True)
         return result.stderr if result.returncode != 0 else ""
 
-    headers = [path for path in tree.files if path.endswith(".h") and not path.startswith(OPTIONAL)]
+    headers = [path for path in tree.files if path.endswith(".h") and
+               (not path.startswith(OPTIONAL) or os.path.dirname(path) in flags)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for path, errors in zip(headers, pool.map(errors_of, headers)):
             report.checked += 1
