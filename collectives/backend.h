@@ -18,11 +18,18 @@ struct trm_request {
  * return. Communicators of one rank use the operations of trm_self_backend whatever made them. */
 struct trm_comm_backend {
     const char *name; /* "self", "mpi", "nccl" */
+    bool on_device;   /* one rank, too, uses this table: its buffers are not the host's */
     void (*destroy)(struct trm_comm *comm);
     enum trm_status (*request_create)(struct trm_comm *comm, int max_messages,
                                       struct trm_request **out, struct trm_error *err);
     void (*request_destroy)(struct trm_request *request);
     enum trm_status (*wait)(struct trm_request *request, struct trm_error *err);
+    /* NULL where the host can wait only: `wait` takes their place, and nothing is left to settle.
+     */
+    enum trm_status (*wait_stream)(struct trm_request *request, struct trm_error *err);
+    enum trm_status (*wait_comm)(struct trm_request *request, struct trm_error *err);
+    void (*detach)(struct trm_request *request);
+    enum trm_status (*settle)(struct trm_comm *comm, struct trm_error *err);
     enum trm_status (*barrier)(struct trm_comm *comm, struct trm_request *r, struct trm_error *err);
     enum trm_status (*broadcast)(struct trm_comm *comm, void *data, size_t bytes, int root,
                                  struct trm_request *r, struct trm_error *err);
@@ -42,6 +49,9 @@ struct trm_comm_backend {
     enum trm_status (*fastest_reduce_scatter)(struct trm_comm *comm, const void *data, void *mine,
                                               size_t count, enum trm_type type,
                                               struct trm_request *r, struct trm_error *err);
+    enum trm_status (*sum)(struct trm_comm *comm, void *const *operands,
+                           const struct trm_lane_add *adds, int add_count, void *into, size_t count,
+                           enum trm_type type, struct trm_request *r, struct trm_error *err);
     /* Collective: the ranks of one color form a new communicator, ordered by key. */
     enum trm_status (*split)(struct trm_comm *comm, int color, int key, struct trm_comm **out,
                              struct trm_error *err);
@@ -50,5 +60,11 @@ struct trm_comm_backend {
 };
 
 extern const struct trm_comm_backend trm_self_backend;
+
+/* `sum` in host memory, by trm_ordered_sum. */
+enum trm_status trm_host_sum(struct trm_comm *comm, void *const *operands,
+                             const struct trm_lane_add *adds, int add_count, void *into,
+                             size_t count, enum trm_type type, struct trm_request *r,
+                             struct trm_error *err);
 
 #endif

@@ -3,11 +3,11 @@
 #include "base/assert.h"
 #include "collectives/backend.h"
 
-/* A group of one needs no library: its operations are copies. */
+/* A group of one needs no library: its operations are copies of memory that the host can reach. */
 static const struct trm_comm_backend *operations(const struct trm_comm *comm)
 {
     TRM_ASSERT(comm->rank >= 0 && comm->rank < comm->size);
-    return comm->size == 1 ? &trm_self_backend : comm->backend;
+    return comm->size == 1 && !comm->backend->on_device ? &trm_self_backend : comm->backend;
 }
 
 static const struct trm_comm_backend *start(const struct trm_comm *comm,
@@ -41,6 +41,31 @@ enum trm_status trm_request_wait(struct trm_request *request, struct trm_error *
     if (!request || !request->active)
         return TRM_OK;
     return request->comm->backend->wait(request, err);
+}
+
+enum trm_status trm_request_wait_stream(struct trm_request *request, struct trm_error *err)
+{
+    if (!request || !request->active || !request->comm->backend->wait_stream)
+        return trm_request_wait(request, err);
+    return request->comm->backend->wait_stream(request, err);
+}
+
+enum trm_status trm_request_wait_comm(struct trm_request *request, struct trm_error *err)
+{
+    if (!request || !request->active || !request->comm->backend->wait_comm)
+        return trm_request_wait(request, err);
+    return request->comm->backend->wait_comm(request, err);
+}
+
+void trm_request_detach(struct trm_request *request)
+{
+    if (request->comm->backend->detach)
+        request->comm->backend->detach(request);
+}
+
+enum trm_status trm_comm_settle(struct trm_comm *comm, struct trm_error *err)
+{
+    return comm->backend->settle ? comm->backend->settle(comm, err) : TRM_OK;
 }
 
 enum trm_status trm_comm_barrier(struct trm_comm *comm, struct trm_request *r,
@@ -123,6 +148,15 @@ enum trm_status trm_comm_fastest_reduce_scatter(struct trm_comm *comm, const voi
     if (status)
         return status;
     return start(comm, r)->fastest_reduce_scatter(comm, data, mine, count, type, r, err);
+}
+
+enum trm_status trm_comm_sum(struct trm_comm *comm, void *const *operands,
+                             const struct trm_lane_add *adds, int add_count, void *into,
+                             size_t count, enum trm_type type, struct trm_request *r,
+                             struct trm_error *err)
+{
+    TRM_ASSERT(add_count >= 0);
+    return start(comm, r)->sum(comm, operands, adds, add_count, into, count, type, r, err);
 }
 
 enum trm_status trm_comm_split(struct trm_comm *comm, int color, int key, struct trm_comm **out,

@@ -8,6 +8,11 @@
  * In fixed order (see lanes.h) backends move bytes and add integers only: floats are added by our
  * own code (ordered.h). The two `fastest_` operations hand float sums to the vendor instead.
  *
+ * A communicator over device memory (the NCCL backend) belongs to a stream of its caller's: its
+ * buffers are device memory, an operation begins after what is on that stream when it starts, and
+ * runs beside it. Who waits for it is said by which wait is called: the host, the stream, or only
+ * what the communicator does next. Over host memory there are no streams, and the three are one.
+ *
  * Failure: an operation whose peer died may never complete on its own; backends report what they
  * notice as TRM_ERR_COMM, and after any error the communicator may only be destroyed or aborted.
  * Buffers belong to the caller and must stay in place until the wait returns.
@@ -21,6 +26,7 @@
 
 #include "base/status.h"
 #include "base/type.h"
+#include "collectives/lanes.h"
 
 struct trm_comm_backend;
 
@@ -63,6 +69,22 @@ void trm_request_destroy(struct trm_request *request);
  * `request` is NULL. */
 enum trm_status trm_request_wait(struct trm_request *request, struct trm_error *err);
 
+/* The same without holding up the host, where the buffers are device memory: what is put on the
+ * caller's stream from now on comes after the operation. `request` may be used again at once; an
+ * operation that fails is told by a later wait of the host or by trm_comm_settle. */
+enum trm_status trm_request_wait_stream(struct trm_request *request, struct trm_error *err);
+
+/* The same for what is started on the communicator from now on; the caller's stream goes on. */
+enum trm_status trm_request_wait_comm(struct trm_request *request, struct trm_error *err);
+
+/* Operations on `request` no longer begin after the caller's stream, only after earlier ones of the
+ * communicator: for buffers that nothing else has touched since. */
+void trm_request_detach(struct trm_request *request);
+
+/* The host waits until everything started on `comm` is complete, whoever else waits for it: before
+ * the host reads a result, with a deadline that a wait for the stream would lack. */
+enum trm_status trm_comm_settle(struct trm_comm *comm, struct trm_error *err);
+
 /* Collective over `comm`, as all below. Each starts an operation on `r`; with r = NULL it is
  * started and waited for. A communicator of one rank completes at once. */
 enum trm_status trm_comm_barrier(struct trm_comm *comm, struct trm_request *r,
@@ -102,6 +124,16 @@ enum trm_status trm_comm_fastest_all_reduce(struct trm_comm *comm, void *data, s
 enum trm_status trm_comm_fastest_reduce_scatter(struct trm_comm *comm, const void *data, void *mine,
                                                 size_t count, enum trm_type type,
                                                 struct trm_request *r, struct trm_error *err);
+
+/* Not collective: additions in the order listed, operands[target] += operands[source], where the
+ * buffers of `comm` lie; operand 0 then goes to `into` unless that is NULL. Of operands that were
+ * added into others, the contents are undefined afterwards. Operands don't overlap. Float32 and
+ * float64; on a device bfloat16 too, added in float32 along at most TRM_SUM_DEPTH levels of a tree
+ * and rounded once. The lists are borrowed until the call returns, the data until the wait. */
+enum trm_status trm_comm_sum(struct trm_comm *comm, void *const *operands,
+                             const struct trm_lane_add *adds, int add_count, void *into,
+                             size_t count, enum trm_type type, struct trm_request *r,
+                             struct trm_error *err);
 
 /* Collective: ranks with the same color (0 or more) form a communicator, ordered by key. *out is
  * returned owned; destroy it before `comm`. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "collectives/backend.h"
 
 /* All additions of a block happen while its operands are in the cache. */
 #define BLOCK_ELEMENTS  4096
@@ -48,6 +49,23 @@ void trm_ordered_add(void *target, const void *source, size_t count, enum trm_ty
     void *operands[2] = {target, (void *)source};
     const struct trm_lane_add add = {.target = 0, .source = 1};
     trm_ordered_sum(operands, &add, 1, count, type);
+}
+
+enum trm_status trm_host_sum(struct trm_comm *comm, void *const *operands,
+                             const struct trm_lane_add *adds, int add_count, void *into,
+                             size_t count, enum trm_type type, struct trm_request *r,
+                             struct trm_error *err)
+{
+    (void)comm;
+    (void)r;
+    if (type != TRM_F32 && type != TRM_F64)
+        return trm_error_set(err, TRM_ERR_UNSUPPORTED,
+                             "the host cannot sum %s in a fixed order: use float32",
+                             trm_type_name(type));
+    trm_ordered_sum(operands, adds, add_count, count, type);
+    if (into && into != operands[0] && count > 0)
+        memcpy(into, operands[0], count * trm_type_bytes(type));
+    return TRM_OK;
 }
 
 /*
@@ -175,13 +193,15 @@ void trm_ordered_all_reduce_destroy(struct trm_ordered_all_reduce *reduce)
     free(reduce);
 }
 
-static enum trm_status exchange_and_wait(struct trm_ordered_all_reduce *reduce, int send_count,
-                                         int receive_count, struct trm_error *err)
+/* After what this reduction started before. */
+static enum trm_status exchange(struct trm_ordered_all_reduce *reduce, int send_count,
+                                int receive_count, struct trm_error *err)
 {
-    enum trm_status status =
-        trm_comm_exchange(reduce->comm, reduce->sends, send_count, reduce->receives, receive_count,
-                          reduce->request, err);
-    return status ? status : trm_request_wait(reduce->request, err);
+    enum trm_status status = trm_request_wait_comm(reduce->request, err);
+    if (status)
+        return status;
+    return trm_comm_exchange(reduce->comm, reduce->sends, send_count, reduce->receives,
+                             receive_count, reduce->request, err);
 }
 
 /* Each rank's part `theirs` of my data to it; its part `mine` of its data into its staging slot. */
@@ -207,12 +227,15 @@ static enum trm_status scatter_parts(struct trm_ordered_all_reduce *reduce, char
         if (mine.count > 0)
             reduce->receives[receives++] = (struct trm_message){peer, place, mine.count * width};
     }
-    enum trm_status status = exchange_and_wait(reduce, sends, receives, err);
+    enum trm_status status = exchange(reduce, sends, receives, err);
+    if (status || mine.count == 0)
+        return status;
+    status = trm_request_wait_comm(reduce->request, err);
     if (status)
         return status;
     reduce->operands[rank] = data + mine.begin * width;
-    trm_ordered_sum(reduce->operands, reduce->adds, size - 1, mine.count, reduce->type);
-    return TRM_OK;
+    return trm_comm_sum(reduce->comm, reduce->operands, reduce->adds, size - 1, NULL, mine.count,
+                        reduce->type, reduce->request, err);
 }
 
 /* My summed chunk to all, and theirs into their places. */
@@ -234,7 +257,7 @@ static enum trm_status gather_sums(struct trm_ordered_all_reduce *reduce, char *
             reduce->receives[receives++] =
                 (struct trm_message){peer, data + theirs.begin * width, theirs.count * width};
     }
-    return exchange_and_wait(reduce, sends, receives, err);
+    return exchange(reduce, sends, receives, err);
 }
 
 enum trm_status trm_ordered_all_reduce_run(struct trm_ordered_all_reduce *reduce, void *data,
@@ -246,5 +269,5 @@ enum trm_status trm_ordered_all_reduce_run(struct trm_ordered_all_reduce *reduce
     enum trm_status status = scatter_parts(reduce, data, count, err);
     if (!status && !exchanges_whole(reduce->comm->size, count))
         status = gather_sums(reduce, data, count, err);
-    return status;
+    return status ? status : trm_request_wait_stream(reduce->request, err);
 }

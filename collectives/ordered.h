@@ -1,6 +1,6 @@
 /*
- * Float reductions in the fixed order of the summing tree: libraries move bytes, only this file
- * adds.
+ * Float reductions in the fixed order of the summing tree: libraries move bytes, only our own code
+ * adds: this file in host memory, a kernel that does the same in a device's (trm_comm_sum).
  *
  * A reduction over ranks r = 0..n-1 that holds one operand per rank brackets them as n lanes do
  * (lanes.h). Exchange, then an ordered sum in blocks that stay in the cache.
@@ -19,7 +19,8 @@ void trm_ordered_sum(void *const *operands, const struct trm_lane_add *adds, int
 /* target += source, elementwise: a lane merge. */
 void trm_ordered_add(void *target, const void *source, size_t count, enum trm_type type);
 
-/* All-reduce of one operand per rank, in place (tensor-parallel sums). Holds its staging memory. */
+/* All-reduce of one operand per rank, in place (tensor-parallel sums), where the buffers of `comm`
+ * lie. Float32 and float64; on a device bfloat16 too. */
 struct trm_ordered_all_reduce;
 
 /* Bytes of staging for reductions of up to `max_count` elements; 0 for one rank. */
@@ -34,7 +35,7 @@ enum trm_status trm_ordered_all_reduce_create(struct trm_comm *comm, size_t max_
 void trm_ordered_all_reduce_destroy(struct trm_ordered_all_reduce *reduce);
 
 /* Collective. In place over `count` <= max_count elements at `data`; the same bits on every rank,
- * the payloads of NaNs apart. */
+ * the payloads of NaNs apart. The caller's stream waits for it (comm.h). */
 enum trm_status trm_ordered_all_reduce_run(struct trm_ordered_all_reduce *reduce, void *data,
                                            size_t count, struct trm_error *err);
 

@@ -153,6 +153,7 @@ const struct trm_comm_backend trm_self_backend = {
     .all_reduce = self_all_reduce,
     .fastest_all_reduce = self_fastest_all_reduce,
     .fastest_reduce_scatter = self_fastest_reduce_scatter,
+    .sum = trm_host_sum,
     .split = self_split,
     .abort = self_abort,
 };

@@ -242,6 +242,7 @@ const struct trm_comm_backend trm_mpi_backend = {
     .all_reduce = mpi_all_reduce,
     .fastest_all_reduce = mpi_fastest_all_reduce,
     .fastest_reduce_scatter = mpi_fastest_reduce_scatter,
+    .sum = trm_host_sum,
     .split = mpi_split,
     .abort = mpi_abort,
 };

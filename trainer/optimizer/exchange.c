@@ -1,9 +1,7 @@
 #include "trainer/optimizer/exchange.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#include "collectives/ordered.h"
 #include "collectives/stages.h"
 
 #define SLOTS 2 /* buckets under way at once */
@@ -18,7 +16,8 @@ struct slot {
     float *owned;
     float *within_staging, *between_staging;
     void **operands;
-    struct trm_request *request;
+    struct trm_request *within,
+        *behind; /* the first stage; what follows it and waits for nothing else */
 };
 
 struct trm_exchange {
@@ -93,8 +92,12 @@ enum trm_status trm_exchange_create(const struct trm_layout *layout, const struc
         size_t operands = (size_t)x->stages->group_count * (size_t)lanes->node_count;
         x->slots[i].operands = calloc(operands, sizeof(void *));
         status = x->sends && x->receives && x->slots[i].operands
-                     ? trm_request_create(data, messages, &x->slots[i].request, err)
+                     ? trm_request_create(data, messages, &x->slots[i].within, err)
                      : trm_error_set(err, TRM_ERR_MEMORY, "no memory for the gradient exchange");
+        if (status == TRM_OK)
+            status = trm_request_create(data, messages, &x->slots[i].behind, err);
+        if (status == TRM_OK)
+            trm_request_detach(x->slots[i].behind);
     }
     if (status != TRM_OK)
         goto fail;
@@ -110,7 +113,8 @@ void trm_exchange_destroy(struct trm_exchange *x)
     if (!x)
         return;
     for (int i = 0; i < SLOTS; i++) {
-        trm_request_destroy(x->slots[i].request);
+        trm_request_destroy(x->slots[i].within);
+        trm_request_destroy(x->slots[i].behind);
         free(x->slots[i].operands);
     }
     trm_stages_destroy(x->stages);
@@ -142,13 +146,33 @@ static void **operands_of(const struct trm_exchange *x, const struct slot *slot,
     return slot->operands + (size_t)k * (size_t)x->lanes->node_count;
 }
 
-static void exchange(struct trm_exchange *x, struct slot *slot, int sends, int receives)
+/* What comes next on the communicator comes after `request`. */
+static void chain(struct trm_exchange *x, struct trm_request *request)
 {
     struct trm_error error = {0};
+    keep_first(x, trm_request_wait_comm(request, &error), &error);
+}
+
+static void exchange(struct trm_exchange *x, struct trm_request *request, int sends, int receives)
+{
+    struct trm_error error = {0};
+    chain(x, request);
+    if (x->status == TRM_OK)
+        keep_first(
+            x, trm_comm_exchange(x->data, x->sends, sends, x->receives, receives, request, &error),
+            &error);
+}
+
+static void sum(struct trm_exchange *x, struct slot *slot, void **operands,
+                const struct trm_lane_add *adds, int add_count, float *into)
+{
+    struct trm_error error = {0};
+    chain(x, slot->behind);
     if (x->status == TRM_OK)
         keep_first(x,
-                   trm_comm_exchange(x->data, x->sends, sends, x->receives, receives, slot->request,
-                                     &error),
+                   trm_comm_sum(x->data, operands, adds, add_count, into,
+                                (size_t)slot->bucket->shard_elements, TRM_F32, slot->behind,
+                                &error),
                    &error);
 }
 
@@ -184,13 +208,7 @@ static void start_within(struct trm_exchange *x, struct slot *slot, float *const
         }
     }
     slot->stage = STAGE_WITHIN;
-    exchange(x, slot, sends, receives);
-}
-
-static void wait_slot(struct trm_exchange *x, struct slot *slot)
-{
-    struct trm_error error = {0};
-    keep_first(x, trm_request_wait(slot->request, &error), &error);
+    exchange(x, slot->within, sends, receives);
 }
 
 /* Second stage: what my group has left of a shard goes to its owner, at my place in each group. */
@@ -206,11 +224,10 @@ static void start_between(struct trm_exchange *x, struct slot *slot)
         return;
     shard = slot->bucket->shard_elements;
     bytes = (size_t)shard * sizeof(float);
-    wait_slot(x, slot);
+    chain(x, slot->within);
     slot->stage = STAGE_BETWEEN;
-    for (int k = 0; k < s->group_count && x->status == TRM_OK; k++)
-        trm_ordered_sum(operands_of(x, slot, k), s->within, s->within_count, (size_t)shard,
-                        TRM_F32);
+    for (int k = 0; k < s->group_count && s->within_count > 0; k++)
+        sum(x, slot, operands_of(x, slot, k), s->within, s->within_count, NULL);
     for (int k = 0; k < s->group_count; k++) {
         int rank = k * s->group_size + x->place;
         if (k == x->group)
@@ -224,24 +241,17 @@ static void start_between(struct trm_exchange *x, struct slot *slot)
             staging += shard;
         }
     }
-    exchange(x, slot, sends, receives);
+    exchange(x, slot->behind, sends, receives);
 }
 
 static void finish_slot(struct trm_exchange *x, struct slot *slot)
 {
-    void **operands = operands_of(x, slot, x->group);
-    size_t shard;
-
     start_between(x, slot);
     if (slot->stage == STAGE_FREE)
         return;
-    wait_slot(x, slot);
     slot->stage = STAGE_FREE;
-    if (x->status != TRM_OK)
-        return;
-    shard = (size_t)slot->bucket->shard_elements;
-    trm_ordered_sum(operands, x->stages->between, x->stages->between_count, shard, TRM_F32);
-    memcpy(slot->owned + slot->bucket->owned_offset, operands[0], shard * sizeof(float));
+    sum(x, slot, operands_of(x, slot, x->group), x->stages->between, x->stages->between_count,
+        slot->owned + slot->bucket->owned_offset);
 }
 
 void trm_exchange_start(struct trm_exchange *x, int bucket, float *const *buffers, float *owned)
@@ -263,6 +273,10 @@ enum trm_status trm_exchange_finish(struct trm_exchange *x, struct trm_error *er
 
     for (int i = 0; i < SLOTS; i++)
         finish_slot(x, &x->slots[(x->started + i) % SLOTS]);
+    for (int i = 0; i < SLOTS; i++) {
+        struct trm_error error = {0};
+        keep_first(x, trm_request_wait_stream(x->slots[i].behind, &error), &error);
+    }
     status = x->status;
     if (status != TRM_OK && err)
         *err = x->error;

@@ -8,6 +8,9 @@
  * So between nodes travels one sum per subtree that a node completes. With one group there is only
  * the first stage.
  *
+ * Where the communicator's buffers are a device's, all of it runs there, in the communicator's
+ * order, and the host waits for none of it (comm.h).
+ *
  * Two buckets are under way at once: starting one moves the one before to its second stage and
  * finishes the one before that; all ranks start buckets in the same order. One thread.
  */
@@ -37,7 +40,8 @@ void trm_exchange_place(struct trm_exchange *exchange, struct trm_arena *arena);
 void trm_exchange_start(struct trm_exchange *exchange, int bucket, float *const *buffers,
                         float *owned);
 
-/* Collective: finishes what is under way; the first error since the last finish. */
+/* Collective: finishes what is under way, for the caller's stream; the first error since the last
+ * finish. */
 enum trm_status trm_exchange_finish(struct trm_exchange *exchange, struct trm_error *err);
 
 #endif

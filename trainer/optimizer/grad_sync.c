@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "collectives/ordered.h"
 #include "trainer/optimizer/exchange.h"
 
 struct trm_grad_sync {
@@ -13,6 +12,7 @@ struct trm_grad_sync {
     struct trm_comm *data;
     struct trm_exchange *exchange; /* NULL in `fastest` mode and for one rank */
     struct trm_request *request;   /* of the vendor's reduction */
+    struct trm_request *merging;   /* of sums of this rank's own buffers */
     bool fastest;
     int lane_count, buffer_count, node_count; /* of this rank */
     struct trm_lane_step *steps;
@@ -67,6 +67,8 @@ enum trm_status trm_grad_sync_create(const struct trm_layout *layout, const stru
         status = trm_exchange_create(layout, lanes, data, group_size, &sync->exchange, err);
     if (status == TRM_OK)
         status = trm_request_create(data, 0, &sync->request, err);
+    if (status == TRM_OK)
+        status = trm_request_create(data, 0, &sync->merging, err);
     if (status != TRM_OK) {
         trm_grad_sync_destroy(sync);
         return status;
@@ -82,6 +84,7 @@ void trm_grad_sync_destroy(struct trm_grad_sync *sync)
         return;
     trm_exchange_destroy(sync->exchange);
     trm_request_destroy(sync->request);
+    trm_request_destroy(sync->merging);
     free(sync->steps);
     free(sync->buffers);
     free(sync->missing);
@@ -119,6 +122,22 @@ static float *partial(const struct trm_grad_sync *sync, int i, const struct trm_
     return sync->buffers[i] + b->offset;
 }
 
+/* Adds partial sum `source` of a bucket into `target`, where the gradients lie. */
+static void add(struct trm_grad_sync *sync, int target, int source,
+                const struct trm_layout_bucket *b)
+{
+    void *operands[2] = {partial(sync, target, b), partial(sync, source, b)};
+    const struct trm_lane_add step = {.target = 0, .source = 1};
+    struct trm_error error = {0};
+
+    keep_first(sync, trm_request_wait_comm(sync->merging, &error), &error);
+    if (sync->status == TRM_OK)
+        keep_first(sync,
+                   trm_comm_sum(sync->data, operands, &step, 1, NULL, (size_t)b->elements, TRM_F32,
+                                sync->merging, &error),
+                   &error);
+}
+
 /* The vendor adds in an order of its own, so this rank's partial sums may be added in any. */
 static void start_fastest(struct trm_grad_sync *sync, int bucket)
 {
@@ -126,8 +145,8 @@ static void start_fastest(struct trm_grad_sync *sync, int bucket)
     struct trm_error error = {0};
 
     for (int i = 1; i < sync->node_count; i++)
-        trm_ordered_add(partial(sync, 0, b), partial(sync, i, b), (size_t)b->elements, TRM_F32);
-    keep_first(sync, trm_request_wait(sync->request, &error), &error);
+        add(sync, 0, i, b);
+    keep_first(sync, trm_request_wait_comm(sync->request, &error), &error);
     if (sync->status == TRM_OK)
         keep_first(sync,
                    trm_comm_fastest_reduce_scatter(
@@ -147,15 +166,16 @@ static void start_exchange(struct trm_grad_sync *sync, int bucket)
         trm_exchange_start(sync->exchange, bucket, sync->buffers, sync->owned);
 }
 
-/* The newest buffers become their parents in the tree, for one bucket. */
+/* The newest buffers become their parents in the tree, for one bucket; then the next lane may have
+ * them. */
 static void merge(struct trm_grad_sync *sync, int bucket)
 {
     const struct trm_lane_step *step = &sync->steps[sync->lane - 1];
-    const struct trm_layout_bucket *b = &sync->layout->buckets[bucket];
+    struct trm_error error = {0};
 
     for (int i = 0; i < step->merge_count; i++)
-        trm_ordered_add(partial(sync, step->buffer - i - 1, b), partial(sync, step->buffer - i, b),
-                        (size_t)b->elements, TRM_F32);
+        add(sync, step->buffer - i - 1, step->buffer - i, &sync->layout->buckets[bucket]);
+    keep_first(sync, trm_request_wait_stream(sync->merging, &error), &error);
 }
 
 void trm_grad_sync_ready(struct trm_grad_sync *sync, int first, int count)
@@ -184,7 +204,7 @@ enum trm_status trm_grad_sync_finish(struct trm_grad_sync *sync, float **owned,
     while (sync->lane_count == 0 && sync->exchanged < sync->layout->bucket_count)
         start_exchange(sync, sync->layout->bucket_count - 1 - sync->exchanged);
     TRM_ASSERT(sync->exchanged == sync->layout->bucket_count);
-    keep_first(sync, trm_request_wait(sync->request, &error), &error);
+    keep_first(sync, trm_request_wait_stream(sync->request, &error), &error);
     if (sync->exchange)
         keep_first(sync, trm_exchange_finish(sync->exchange, &error), &error);
     status = sync->status;

@@ -38,7 +38,8 @@ float *trm_grad_sync_begin_lane(struct trm_grad_sync *sync);
  * is kept for trm_grad_sync_finish. */
 void trm_grad_sync_ready(struct trm_grad_sync *sync, int first, int count);
 
-/* After all lanes. Collective over the data communicator: waits until the owned shards are summed.
+/* After all lanes. Collective over the data communicator: the caller's stream waits until the owned
+ * shards are summed; over host memory, the host does.
  * *owned is borrowed until the next step: layout->owned_elements floats. */
 enum trm_status trm_grad_sync_finish(struct trm_grad_sync *sync, float **owned,
                                      struct trm_error *err);

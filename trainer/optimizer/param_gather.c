@@ -64,7 +64,7 @@ enum trm_status trm_param_gather_start(struct trm_param_gather *gather, float *p
 static void wait_bucket(struct trm_param_gather *gather, int bucket)
 {
     struct trm_error error = {0};
-    enum trm_status status = trm_request_wait(gather->requests[bucket], &error);
+    enum trm_status status = trm_request_wait_stream(gather->requests[bucket], &error);
 
     if (status != TRM_OK && gather->status == TRM_OK) {
         gather->status = status;

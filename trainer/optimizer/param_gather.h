@@ -20,10 +20,11 @@ void trm_param_gather_destroy(struct trm_param_gather *gather);
 enum trm_status trm_param_gather_start(struct trm_param_gather *gather, float *parameters,
                                        struct trm_error *err);
 
-/* Waits for the buckets of tensors [first, first + count). Errors are kept for _finish. */
+/* Waits for the buckets of tensors [first, first + count): the caller's stream does, over host
+ * memory the host. Errors are kept for _finish. */
 void trm_param_gather_wait(struct trm_param_gather *gather, int first, int count);
 
-/* Waits for all; the first error, if any. */
+/* The same for all; the first error, if any. */
 enum trm_status trm_param_gather_finish(struct trm_param_gather *gather, struct trm_error *err);
 
 #endif
