@@ -1,7 +1,7 @@
 # Debian packages, and how to get those that are missing. Sourced by the scripts.
 
 build_packages=(build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-dev
-    libdnnl-dev libyaml-dev libjansson-dev libxxhash-dev libuv1-dev)
+    libdnnl-dev libyaml-dev libjansson-dev libxxhash-dev libuv1-dev libsodium-dev)
 test_packages=(libcmocka-dev clang clang-format libclang-rt-14-dev git python3 python3-h5py hdf5-tools binutils)
 
 # install_packages NAME...: as root or through sudo; says what to install where neither can.
