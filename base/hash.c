@@ -2,9 +2,12 @@
 
 #include <endian.h>
 #include <stdio.h>
+#include <string.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+
+#define COPY_BYTES ((size_t)32 << 10) /* stays in the first caches between hash and copy */
 
 uint64_t trm_hash64(const void *data, size_t bytes)
 {
@@ -14,6 +17,18 @@ uint64_t trm_hash64(const void *data, size_t bytes)
 uint64_t trm_hash64_seeded(const void *data, size_t bytes, uint64_t seed)
 {
     return XXH3_64bits_withSeed(data, bytes, seed);
+}
+
+uint64_t trm_hash64_copy(void *to, const void *from, size_t bytes)
+{
+    XXH3_state_t state;
+    XXH3_64bits_reset(&state);
+    for (size_t at = 0; at < bytes; at += COPY_BYTES) {
+        size_t part = bytes - at < COPY_BYTES ? bytes - at : COPY_BYTES;
+        XXH3_64bits_update(&state, (const char *)from + at, part);
+        memcpy((char *)to + at, (const char *)from + at, part);
+    }
+    return XXH3_64bits_digest(&state);
 }
 
 struct trm_hash128 trm_hash128(const void *data, size_t bytes)

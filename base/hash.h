@@ -12,6 +12,11 @@ struct trm_hash128 {
 
 uint64_t trm_hash64(const void *data, size_t bytes);
 uint64_t trm_hash64_seeded(const void *data, size_t bytes, uint64_t seed);
+
+/* Copies `bytes` and returns trm_hash64 of what was read, in one pass through the caches: a copy
+ * that came out wrong does not have this hash. No overlap. */
+uint64_t trm_hash64_copy(void *to, const void *from, size_t bytes);
+
 struct trm_hash128 trm_hash128(const void *data, size_t bytes);
 
 /* The hash of the sequence so far and one number more; start with 0. Order matters. */

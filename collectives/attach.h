@@ -47,10 +47,11 @@ enum trm_attach_kind {
     TRM_ATTACH_WELCOME,   /* index: record in the segment; 1 fd: the segment */
     TRM_ATTACH_REFUSED,   /* text; the answer to any request */
     TRM_ATTACH_SLOT_LIST, /* first: how many to pass over. Lists slots that hold a snapshot */
-    TRM_ATTACH_SLOTS,     /* count: fds here; total: all there are */
+    TRM_ATTACH_SLOTS,     /* count: fds here; total: all there are; bytes: of all slots,
+                              whatever they hold */
     TRM_ATTACH_SLOT_TAKE, /* bytes, count <= MAX_FDS: for this rank's use, each free or new */
     TRM_ATTACH_TAKEN,     /* count fds */
-    TRM_ATTACH_SETTLE,    /* free slots that nobody took may be given back to the system */
+    TRM_ATTACH_SETTLE,    /* slots that no rank of this attempt took are given back to the system */
     TRM_ATTACH_DONE,      /* answer to SETTLE */
     TRM_ATTACH_KIND_END
 };

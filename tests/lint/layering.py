@@ -34,7 +34,7 @@ MAY_INCLUDE = {
     "trainer/main.c": ["base/*", "collectives/*", "collectives/mpi/mpi.h", *TRAINER_PARTS],
     "launch": ["base/*", "collectives/flight.h", "collectives/flight_terms.h",
                "collectives/attach.h", "collectives/verdict.h", "collectives/progress.h",
-               "trainer/config/*", "launch/*"],
+               "checkpoint/slot_head.h", "trainer/config/*", "launch/*"],
     "tools": ["base/*", "collectives/*", "checkpoint/*", "checkpoint/parallel/*", *TRAINER_PARTS,
               "launch/*", "tools/*", "tools/formats/*"],
     "tests": ["**"],

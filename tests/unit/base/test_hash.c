@@ -56,6 +56,21 @@ static void hashes_do_not_depend_on_alignment(void **state)
     }
 }
 
+static void a_copy_has_the_hash_of_what_was_read(void **state)
+{
+    (void)state;
+    static unsigned char from[100000], to[100000];
+    static const size_t sizes[] = {0, 1, 240, 241, 32768, 32769, 65536, 99999};
+    for (size_t i = 0; i < sizeof from; i++)
+        from[i] = (unsigned char)(i * 7 + i / 251);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        memset(to, 0, sizeof to);
+        assert_true(trm_hash64_copy(to, from, sizes[i]) == trm_hash64(from, sizes[i]));
+        assert_memory_equal(to, from, sizes[i]);
+        assert_true(to[sizes[i]] == 0);
+    }
+}
+
 static uint64_t roll_all(const uint64_t *numbers, size_t count)
 {
     uint64_t rolling = 0;
@@ -99,6 +114,7 @@ int main(void)
         cmocka_unit_test(hashes_are_the_published_ones),
         cmocka_unit_test(any_flipped_bit_changes_the_hash),
         cmocka_unit_test(hashes_do_not_depend_on_alignment),
+        cmocka_unit_test(a_copy_has_the_hash_of_what_was_read),
         cmocka_unit_test(rolling_hash_depends_on_order_and_length),
         cmocka_unit_test(rolling_hash_keeps_its_values),
         cmocka_unit_test(format_writes_high_then_low),
