@@ -3,6 +3,9 @@
 build_packages=(build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-dev
     libdnnl-dev libyaml-dev libjansson-dev libxxhash-dev libuv1-dev libsodium-dev)
 test_packages=(libcmocka-dev clang clang-format libclang-rt-14-dev git python3 python3-h5py hdf5-tools binutils)
+# Several hosts and a Slurm on one machine: tests/cluster. Their services are not needed and may be off.
+cluster_packages=(iproute2 nftables util-linux procps openssh-server openssh-client munge slurmctld slurmd
+    slurm-client)
 
 # install_packages NAME...: as root or through sudo; says what to install where neither can.
 install_packages() {

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Every phase is passed by the trainer, every action does what fault.h says, a fault strikes in its
 # attempt alone, and the program that is installed knows nothing of it.
+set -euo pipefail
 . "$TRIREME_SOURCE/tests/train/lib.sh"
 make_text
 
