@@ -11,7 +11,9 @@
 struct trm_request {
     struct trm_comm *comm;
     int max_messages;
-    bool active; /* started and not yet waited for; set and cleared by the backend */
+    bool active;    /* started and not yet waited for; set and cleared by the backend */
+    int64_t number; /* of the operation, in the flight record; set by comm.c, as the next */
+    int operation;  /* enum trm_flight_operation */
 };
 
 /* A backend's table. Arguments are already checked; with r = NULL the operation is complete on

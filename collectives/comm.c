@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "collectives/backend.h"
+#include "collectives/flight_write.h"
 
 /* A group of one needs no library: its operations are copies of memory that the host can reach. */
 static const struct trm_comm_backend *operations(const struct trm_comm *comm)
@@ -10,11 +11,38 @@ static const struct trm_comm_backend *operations(const struct trm_comm *comm)
     return comm->size == 1 && !comm->backend->on_device ? &trm_self_backend : comm->backend;
 }
 
-static const struct trm_comm_backend *start(const struct trm_comm *comm,
+static const struct trm_comm_backend *ready(const struct trm_comm *comm,
                                             const struct trm_request *r)
 {
     TRM_ASSERT(!r || (r->comm == comm && !r->active));
     return operations(comm);
+}
+
+/* Notes that an operation starts, as number so and so of its communicator; without a request the
+ * rank stands still for it. */
+static const struct trm_comm_backend *start(struct trm_comm *comm, struct trm_request *r,
+                                            enum trm_flight_operation operation)
+{
+    const struct trm_comm_backend *backend = ready(comm, r);
+    int64_t number = trm_flight_enter(comm->flight, operation);
+    if (r) {
+        r->number = number;
+        r->operation = operation;
+    } else {
+        trm_flight_wait_begin(comm->flight, number, operation);
+    }
+    return backend;
+}
+
+/* A backend may have finished inside start. */
+static enum trm_status started(const struct trm_comm *comm, const struct trm_request *r,
+                               enum trm_status status)
+{
+    if (!r)
+        trm_flight_wait_end(comm->flight);
+    if (status == TRM_OK && !(r && r->active))
+        trm_flight_complete(comm->flight);
+    return status;
 }
 
 void trm_comm_destroy(struct trm_comm *comm)
@@ -40,7 +68,13 @@ enum trm_status trm_request_wait(struct trm_request *request, struct trm_error *
 {
     if (!request || !request->active)
         return TRM_OK;
-    return request->comm->backend->wait(request, err);
+    struct trm_flight_lane *lane = request->comm->flight;
+    trm_flight_wait_begin(lane, request->number, (enum trm_flight_operation)request->operation);
+    enum trm_status status = request->comm->backend->wait(request, err);
+    trm_flight_wait_end(lane);
+    if (status == TRM_OK && request->number > 0)
+        trm_flight_complete(lane);
+    return status;
 }
 
 enum trm_status trm_request_wait_stream(struct trm_request *request, struct trm_error *err)
@@ -65,33 +99,44 @@ void trm_request_detach(struct trm_request *request)
 
 enum trm_status trm_comm_settle(struct trm_comm *comm, struct trm_error *err)
 {
-    return comm->backend->settle ? comm->backend->settle(comm, err) : TRM_OK;
+    if (!comm->backend->settle)
+        return TRM_OK;
+    trm_flight_wait_newest(comm->flight);
+    enum trm_status status = comm->backend->settle(comm, err);
+    trm_flight_wait_end(comm->flight);
+    if (status == TRM_OK)
+        trm_flight_complete_all(comm->flight);
+    return status;
 }
 
 enum trm_status trm_comm_barrier(struct trm_comm *comm, struct trm_request *r,
                                  struct trm_error *err)
 {
-    return start(comm, r)->barrier(comm, r, err);
+    return started(comm, r, start(comm, r, TRM_FLIGHT_BARRIER)->barrier(comm, r, err));
 }
 
 enum trm_status trm_comm_broadcast(struct trm_comm *comm, void *data, size_t bytes, int root,
                                    struct trm_request *r, struct trm_error *err)
 {
     TRM_ASSERT(root >= 0 && root < comm->size);
-    return start(comm, r)->broadcast(comm, data, bytes, root, r, err);
+    return started(
+        comm, r, start(comm, r, TRM_FLIGHT_BROADCAST)->broadcast(comm, data, bytes, root, r, err));
 }
 
 enum trm_status trm_comm_all_gather(struct trm_comm *comm, const void *mine, void *all,
                                     size_t bytes, struct trm_request *r, struct trm_error *err)
 {
-    return start(comm, r)->all_gather(comm, mine, all, bytes, r, err);
+    return started(
+        comm, r, start(comm, r, TRM_FLIGHT_ALL_GATHER)->all_gather(comm, mine, all, bytes, r, err));
 }
 
 enum trm_status trm_comm_all_to_all(struct trm_comm *comm, const void *send, void *receive,
                                     size_t bytes, struct trm_request *r, struct trm_error *err)
 {
     TRM_ASSERT(send != receive || bytes == 0);
-    return start(comm, r)->all_to_all(comm, send, receive, bytes, r, err);
+    return started(
+        comm, r,
+        start(comm, r, TRM_FLIGHT_ALL_TO_ALL)->all_to_all(comm, send, receive, bytes, r, err));
 }
 
 static void check_messages(const struct trm_comm *comm, const struct trm_message *messages,
@@ -111,14 +156,17 @@ enum trm_status trm_comm_exchange(struct trm_comm *comm, const struct trm_messag
     check_messages(comm, sends, send_count);
     check_messages(comm, receives, receive_count);
     TRM_ASSERT(!r || send_count + receive_count <= r->max_messages);
-    return start(comm, r)->exchange(comm, sends, send_count, receives, receive_count, r, err);
+    return started(comm, r,
+                   start(comm, r, TRM_FLIGHT_EXCHANGE)
+                       ->exchange(comm, sends, send_count, receives, receive_count, r, err));
 }
 
 enum trm_status trm_comm_all_reduce(struct trm_comm *comm, void *data, size_t count,
                                     enum trm_reduction op, struct trm_request *r,
                                     struct trm_error *err)
 {
-    return start(comm, r)->all_reduce(comm, data, count, op, r, err);
+    return started(
+        comm, r, start(comm, r, TRM_FLIGHT_ALL_REDUCE)->all_reduce(comm, data, count, op, r, err));
 }
 
 static enum trm_status check_fastest(enum trm_type type, struct trm_error *err)
@@ -137,7 +185,9 @@ enum trm_status trm_comm_fastest_all_reduce(struct trm_comm *comm, void *data, s
     enum trm_status status = check_fastest(type, err);
     if (status)
         return status;
-    return start(comm, r)->fastest_all_reduce(comm, data, count, type, r, err);
+    return started(
+        comm, r,
+        start(comm, r, TRM_FLIGHT_ALL_REDUCE)->fastest_all_reduce(comm, data, count, type, r, err));
 }
 
 enum trm_status trm_comm_fastest_reduce_scatter(struct trm_comm *comm, const void *data, void *mine,
@@ -147,7 +197,9 @@ enum trm_status trm_comm_fastest_reduce_scatter(struct trm_comm *comm, const voi
     enum trm_status status = check_fastest(type, err);
     if (status)
         return status;
-    return start(comm, r)->fastest_reduce_scatter(comm, data, mine, count, type, r, err);
+    return started(comm, r,
+                   start(comm, r, TRM_FLIGHT_REDUCE_SCATTER)
+                       ->fastest_reduce_scatter(comm, data, mine, count, type, r, err));
 }
 
 enum trm_status trm_comm_sum(struct trm_comm *comm, void *const *operands,
@@ -156,14 +208,18 @@ enum trm_status trm_comm_sum(struct trm_comm *comm, void *const *operands,
                              struct trm_error *err)
 {
     TRM_ASSERT(add_count >= 0);
-    return start(comm, r)->sum(comm, operands, adds, add_count, into, count, type, r, err);
+    if (r)
+        r->number = 0; /* no other rank waits for it */
+    return ready(comm, r)->sum(comm, operands, adds, add_count, into, count, type, r, err);
 }
 
 enum trm_status trm_comm_split(struct trm_comm *comm, int color, int key, struct trm_comm **out,
                                struct trm_error *err)
 {
     TRM_ASSERT(color >= 0);
-    return comm->backend->split(comm, color, key, out, err);
+    trm_flight_wait_begin(comm->flight, trm_flight_enter(comm->flight, TRM_FLIGHT_SPLIT),
+                          TRM_FLIGHT_SPLIT);
+    return started(comm, NULL, comm->backend->split(comm, color, key, out, err));
 }
 
 void trm_comm_abort(struct trm_comm *comm, int exit_code)

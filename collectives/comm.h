@@ -29,6 +29,7 @@
 #include "collectives/lanes.h"
 
 struct trm_comm_backend;
+struct trm_flight_lane;
 
 enum trm_reduction { TRM_SUM_I64, TRM_MIN_I64, TRM_MAX_I64, TRM_MAX_F32, TRM_MAX_F64 };
 
@@ -49,6 +50,7 @@ struct trm_comm {
     int rank, size;
     void *state;                     /* the backend's */
     struct trm_request *own_request; /* for the blocking forms below */
+    struct trm_flight_lane *flight;  /* borrowed: where operations are noted; NULL: nowhere */
 };
 
 /* A communicator of one rank, without MPI. *out is returned owned. */
@@ -102,9 +104,10 @@ enum trm_status trm_comm_all_gather(struct trm_comm *comm, const void *mine, voi
 enum trm_status trm_comm_all_to_all(struct trm_comm *comm, const void *send, void *receive,
                                     size_t bytes, struct trm_request *r, struct trm_error *err);
 
-/* Any pattern of messages at once. Not every rank must take part, but both sides of each message
- * list it. No message to oneself. The lists are borrowed until the call returns, the data until the
- * wait. Messages of 2 GiB and more are allowed. */
+/* Any pattern of messages at once. Both sides of each message list it; ranks without any make the
+ * call too, so that operations have the same numbers everywhere. No message to oneself. The lists
+ * are borrowed until the call returns, the data until the wait. Messages of 2 GiB and more are
+ * allowed. */
 enum trm_status trm_comm_exchange(struct trm_comm *comm, const struct trm_message *sends,
                                   int send_count, const struct trm_message *receives,
                                   int receive_count, struct trm_request *r, struct trm_error *err);

@@ -36,7 +36,7 @@
  * Several may be under way at once. */
 struct trm_flight_lane {
     _Atomic int64_t entered;   /* started: the newest number */
-    _Atomic int64_t completed; /* so many */
+    _Atomic int64_t completed; /* so many, as far as the host knows */
     _Atomic int64_t waiting;   /* the number that the rank stands still for; 0: none */
     _Atomic int64_t since_ns;  /* of the newest start, wait or completion */
     _Atomic int64_t waited_ns; /* all waits so far */

@@ -120,3 +120,16 @@ void trm_flight_complete(struct trm_flight_lane *lane)
     if (lane)
         SET(lane->completed, GET(lane->completed) + 1);
 }
+
+void trm_flight_wait_newest(struct trm_flight_lane *lane)
+{
+    if (lane)
+        trm_flight_wait_begin(lane, GET(lane->entered),
+                              (enum trm_flight_operation)GET(lane->operation));
+}
+
+void trm_flight_complete_all(struct trm_flight_lane *lane)
+{
+    if (lane)
+        SET(lane->completed, GET(lane->entered));
+}

@@ -39,5 +39,8 @@ void trm_flight_wait_begin(struct trm_flight_lane *lane, int64_t number,
                            enum trm_flight_operation operation);
 void trm_flight_wait_end(struct trm_flight_lane *lane);
 void trm_flight_complete(struct trm_flight_lane *lane);
+/* The same for all that was started: what streams and not the host wait for is settled at once. */
+void trm_flight_wait_newest(struct trm_flight_lane *lane);
+void trm_flight_complete_all(struct trm_flight_lane *lane);
 
 #endif

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "collectives/flight_write.h"
+
 /* "1, 2, 4, 8": the sizes that would fit, so that the message says what to write instead. */
 static void list_divisors(int number, char *text, size_t text_bytes)
 {
@@ -42,6 +44,14 @@ enum trm_status trm_mesh_create(struct trm_comm *world, int tensor_size, struct 
     }
     *mesh = made;
     return TRM_OK;
+}
+
+void trm_mesh_follow(struct trm_mesh *mesh, struct trm_flight *flight)
+{
+    trm_flight_mesh(flight, mesh->world->size, mesh->data_size, mesh->tensor_size);
+    mesh->world->flight = trm_flight_lane(flight, TRM_FLIGHT_WORLD);
+    mesh->data->flight = trm_flight_lane(flight, TRM_FLIGHT_DATA);
+    mesh->tensor->flight = trm_flight_lane(flight, TRM_FLIGHT_TENSOR);
 }
 
 void trm_mesh_destroy(struct trm_mesh *mesh)

@@ -9,6 +9,7 @@
 #define TRM_COLLECTIVES_MESH_H
 
 #include "collectives/comm.h"
+#include "collectives/flight.h"
 
 struct trm_mesh {
     struct trm_comm *world;  /* borrowed */
@@ -21,6 +22,10 @@ struct trm_mesh {
 /* Collective over `world`. Requires tensor_size to divide the world's size, else TRM_ERR_CONFIG. */
 enum trm_status trm_mesh_create(struct trm_comm *world, int tensor_size, struct trm_mesh *mesh,
                                 struct trm_error *err);
+
+/* Notes the operations of world, data and tensor group in the record of `flight` (borrowed), from
+ * here on: at the same point of all ranks. */
+void trm_mesh_follow(struct trm_mesh *mesh, struct trm_flight *flight);
 void trm_mesh_destroy(struct trm_mesh *mesh);
 
 #endif

@@ -20,6 +20,10 @@ void trm_mpi_finish(struct trm_comm *world);
 /* Ranks of this node, and this rank's number among them; not collective. */
 void trm_mpi_local(const struct trm_comm *world, int *local_rank, int *local_size);
 
+/* Collective over `world`: a communicator of the ranks of this node, by rank. *node is returned
+ * owned; destroy it before `world`. */
+enum trm_status trm_mpi_node(struct trm_comm *world, struct trm_comm **node, struct trm_error *err);
+
 /* "Open MPI v4.1.4"; static. */
 const char *trm_mpi_version(void);
 

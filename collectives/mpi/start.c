@@ -137,6 +137,17 @@ void trm_mpi_local(const struct trm_comm *world, int *local_rank, int *local_siz
     *local_size = state->local_size;
 }
 
+enum trm_status trm_mpi_node(struct trm_comm *world, struct trm_comm **node, struct trm_error *err)
+{
+    const struct mpi_state *state = world->state;
+    MPI_Comm made;
+    enum trm_status status = trm_mpi_check(
+        MPI_Comm_split_type(state->comm, MPI_COMM_TYPE_SHARED, world->rank, MPI_INFO_NULL, &made),
+        "finding the ranks of this node", err);
+
+    return status ? status : trm_mpi_wrap(made, state, node, err);
+}
+
 #define TEXT_OF(number) #number
 #define TEXT(number)    TEXT_OF(number)
 

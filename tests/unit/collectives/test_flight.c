@@ -1,6 +1,7 @@
 #include "collectives/flight_write.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "collectives/flight_view.h"
 
 /* A segment of four records in a file of its own. */
 struct fixture {
@@ -191,6 +193,92 @@ static void a_stop_is_asked_for_through_the_head(void **state)
     assert_true(trm_flight_stop_requested(&f->flight));
 }
 
+static void a_view_has_ages_and_the_process_its_state(void **state)
+{
+    struct fixture *f = *state;
+    struct trm_flight_step step = {
+        .step = 12, .samples = 96, .step_ns = 5000000, .compute_ns = 4000000, .loss = 2.5};
+    struct trm_flight_lane *lane = trm_flight_lane(&f->flight, TRM_FLIGHT_TENSOR);
+    struct trm_flight_view view;
+    int64_t now;
+
+    trm_flight_phase(&f->flight, TRM_PHASE_BACKWARD);
+    trm_flight_step(&f->flight, &step);
+    trm_flight_mesh(&f->flight, 8, 4, 2);
+    trm_flight_wait_begin(lane, trm_flight_enter(lane, TRM_FLIGHT_ALL_REDUCE),
+                          TRM_FLIGHT_ALL_REDUCE);
+    now = lane->since_ns + 250000000;
+    trm_flight_view(f->flight.record, now, &view);
+    assert_int_equal(view.state, TRM_FLIGHT_RUNNING);
+    assert_int_equal(view.rank, 5);
+    assert_int_equal(view.world_size, 8);
+    assert_int_equal(view.data_size, 4);
+    assert_int_equal(view.tensor_size, 2);
+    assert_int_equal(view.pid, getpid());
+    assert_int_equal(view.process, '?');
+    assert_int_equal(view.phase, TRM_PHASE_BACKWARD);
+    assert_in_range(view.phase_age_ms, 250, 60000);
+    assert_int_equal(view.step, 12);
+    assert_int_equal(view.samples, 96);
+    assert_true(view.step_ms == 5 && view.compute_ms == 4 && view.loss == 2.5);
+    assert_int_equal(view.lanes[TRM_FLIGHT_TENSOR].waiting, 1);
+    assert_int_equal(view.lanes[TRM_FLIGHT_TENSOR].age_ms, 250);
+    assert_int_equal(view.lanes[TRM_FLIGHT_TENSOR].operation, TRM_FLIGHT_ALL_REDUCE);
+    assert_int_equal(view.lanes[TRM_FLIGHT_DATA].age_ms, 0); /* never used */
+    trm_flight_view(f->flight.record, 1, &view);             /* a time before */
+    assert_int_equal(view.phase_age_ms, 0);
+}
+
+static void exit_texts_are_made_valid(void **state)
+{
+    static const struct {
+        const char *written, *seen;
+    } cases[] = {
+        {"could not open \"\xC3\xA4.bin\"", "could not open \"\xC3\xA4.bin\""},
+        {"line\nline\x7F", "line?line?"},
+        {"\xC3", "?"},                /* cut */
+        {"\xC0\xAF", "??"},           /* overlong */
+        {"\xED\xA0\x80", "???"},      /* a surrogate */
+        {"\xF4\x90\x80\x80", "????"}, /* beyond the last */
+        {"\xE2\x82\xAC\xF0\x9F\x9A\xA3", "\xE2\x82\xAC\xF0\x9F\x9A\xA3"},
+    };
+    struct fixture *f = *state;
+    struct trm_flight_view view;
+
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        f->flight.record->state = TRM_FLIGHT_RUNNING;
+        trm_flight_exit(&f->flight, TRM_ERR_INPUT, 78, cases[i].written);
+        trm_flight_view(f->flight.record, 1, &view);
+        assert_string_equal(view.exit_text, cases[i].seen);
+        assert_int_equal(view.exit_code, 78);
+        assert_int_equal(view.exit_status, TRM_ERR_INPUT);
+    }
+    memset(f->flight.record->exit_text, 'x', TRM_FLIGHT_TEXT_BYTES); /* no NUL: it is shared */
+    trm_flight_view(f->flight.record, 1, &view);
+    assert_int_equal(strlen(view.exit_text), TRM_FLIGHT_TEXT_BYTES - 1);
+}
+
+static void processes_are_seen_running_stopped_and_gone(void **state)
+{
+    pid_t child = fork();
+    (void)state;
+
+    if (child == 0)
+        for (;;)
+            pause();
+    assert_int_equal(kill(child, SIGSTOP), 0);
+    assert_int_equal(waitpid(child, NULL, WUNTRACED), child);
+    assert_int_equal(trm_flight_process(child), 'T');
+    assert_int_equal(kill(child, SIGKILL), 0);
+    while (trm_flight_process(child) != 'X')
+        ; /* a zombie, until it is waited for */
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(trm_flight_process(child), 'X');
+    assert_int_equal(trm_flight_process(getpid()), 'R');
+    assert_int_equal(trm_flight_process(0), '?');
+    assert_int_equal(trm_flight_process(-1), '?');
+}
+
 static void without_a_record_every_call_does_nothing(void **state)
 {
     struct trm_flight none = {0};
@@ -246,6 +334,10 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_lease_lapses_when_its_time_comes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stop_is_asked_for_through_the_head, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_view_has_ages_and_the_process_its_state, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(exit_texts_are_made_valid, set_up, tear_down),
+        cmocka_unit_test(processes_are_seen_running_stopped_and_gone),
         cmocka_unit_test(without_a_record_every_call_does_nothing),
         cmocka_unit_test(every_number_has_a_name),
     };

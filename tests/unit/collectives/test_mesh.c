@@ -48,7 +48,8 @@ static void mesh_gives_each_rank_its_place(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct fake_split fake = {0};
-        struct trm_comm world = {&fake_backend, cases[i].rank, cases[i].size, &fake, NULL};
+        struct trm_comm world = {
+            .backend = &fake_backend, .rank = cases[i].rank, .size = cases[i].size, .state = &fake};
         struct trm_mesh mesh;
         assert_int_equal(trm_mesh_create(&world, cases[i].tensor_size, &mesh, NULL), TRM_OK);
         assert_int_equal(mesh.data_size, cases[i].size / cases[i].tensor_size);
@@ -68,7 +69,7 @@ static void mesh_refuses_a_tensor_size_that_does_not_divide(void **state)
 {
     (void)state;
     struct fake_split fake = {0};
-    struct trm_comm world = {&fake_backend, 0, 8, &fake, NULL};
+    struct trm_comm world = {.backend = &fake_backend, .rank = 0, .size = 8, .state = &fake};
     struct trm_mesh mesh;
     struct trm_error err;
     assert_int_equal(trm_mesh_create(&world, 3, &mesh, &err), TRM_ERR_CONFIG);
@@ -84,7 +85,7 @@ static void mesh_create_leaves_nothing_when_a_split_fails(void **state)
     (void)state;
     for (int fail_at = 1; fail_at <= 2; fail_at++) {
         struct fake_split fake = {.fail_at = fail_at};
-        struct trm_comm world = {&fake_backend, 1, 4, &fake, NULL};
+        struct trm_comm world = {.backend = &fake_backend, .rank = 1, .size = 4, .state = &fake};
         struct trm_mesh mesh = {.data_size = 99};
         struct trm_error err;
         assert_int_equal(trm_mesh_create(&world, 2, &mesh, &err), TRM_ERR_COMM);
