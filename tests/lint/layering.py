@@ -54,7 +54,7 @@ FOREIGN = [
     ("xxHash", r"xxhash\.h|xxh3\.h", ["base/hash.c"]),
     ("OpenMP", r"omp\.h", ["collectives/ordered.c", "trainer/ops/cpu", "trainer/main.c",
                            "tests/unit/collectives", "tests/unit/ops", "tests/mpi", "bench"]),
-    ("libuv", r"uv\.h", ["launch"]),
+    ("libuv", r"uv\.h", ["launch", "tools", "tests/unit/launch"]),
     ("libsodium", r"sodium.*\.h", ["launch"]),
     ("cmocka", r"cmocka\.h", ["tests"]),
 ]
