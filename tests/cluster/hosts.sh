@@ -276,7 +276,7 @@ END
 # Directories that are shared although they lie where hosts have their own; none inside another.
 hosts_list_shared() {
     local directory last=
-    printf '%s\n' "$HOSTS_DIR" "$PWD" "${hosts_script%/*}" ${TRIREME_BIN:+"${TRIREME_BIN%/*}"} ${HOSTS_SHARED:-} |
+    printf '%s\n' "$HOSTS_DIR" "$PWD" "${hosts_script%/*}" ${TRIREME_SOURCE:-} ${TRIREME_BIN:+"${TRIREME_BIN%/*}"} ${HOSTS_SHARED:-} |
         xargs -d '\n' realpath | LC_ALL=C sort -u | while read -r directory; do
         case $directory/ in
         /tmp/ | /run/ | /dev/shm/) hosts_fail "$directory can't be shared as a whole" || return ;;
