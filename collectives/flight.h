@@ -14,7 +14,7 @@
  * node; ages, not times, travel between nodes. The lease is CLOCK_BOOTTIME, which also counts a
  * suspended machine.
  *
- * One thread of a rank writes; others of it may read.
+ * One thread of a rank writes; others of it may read, and may write the exit (flight_write.h).
  */
 #ifndef TRM_COLLECTIVES_FLIGHT_H
 #define TRM_COLLECTIVES_FLIGHT_H
@@ -44,7 +44,12 @@ struct trm_flight_lane {
     _Atomic int32_t reserved;
 };
 
-enum trm_flight_state { TRM_FLIGHT_EMPTY, TRM_FLIGHT_RUNNING, TRM_FLIGHT_EXITED };
+enum trm_flight_state {
+    TRM_FLIGHT_EMPTY,
+    TRM_FLIGHT_RUNNING,
+    TRM_FLIGHT_EXITED,
+    TRM_FLIGHT_LEAVING /* for a moment: the exit is being written (a view says RUNNING) */
+};
 
 struct trm_flight_record {
     /* enum trm_flight_state; the fields of a state are written before it. */
@@ -77,7 +82,8 @@ struct trm_flight_segment {
     int64_t attempt;
     _Atomic int64_t lease_until_ns; /* CLOCK_BOOTTIME; INT64_MAX: no lease */
     _Atomic int32_t request;        /* enum trm_flight_request */
-    _Atomic int32_t judged;         /* without an agent: a rank has said why the job ends */
+    /* Without an agent: a rank has said why the job ends; that it waits for storage. */
+    _Atomic int32_t judged, waits_for_storage;
     struct trm_flight_record records[];
 };
 

@@ -56,8 +56,9 @@ void trm_flight_exit(struct trm_flight *flight, enum trm_status status, int exit
                      const char *text)
 {
     struct trm_flight_record *record = flight ? flight->record : NULL;
+    int32_t running = TRM_FLIGHT_RUNNING;
 
-    if (!record || GET(record->state) != TRM_FLIGHT_RUNNING)
+    if (!record || !atomic_compare_exchange_strong(&record->state, &running, TRM_FLIGHT_LEAVING))
         return;
     trm_flight_phase(flight, TRM_PHASE_EXIT);
     snprintf(record->exit_text, sizeof record->exit_text, "%s", text ? text : "");

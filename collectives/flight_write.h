@@ -22,7 +22,8 @@ void trm_flight_step(struct trm_flight *flight, const struct trm_flight_step *st
 void trm_flight_memory_step(struct trm_flight *flight, int64_t step);
 void trm_flight_disk_step(struct trm_flight *flight, int64_t step);
 
-/* The last entry: why this rank leaves (`text` may be NULL). The first of several stands. */
+/* The last entry: why this rank leaves (`text` may be NULL). Any thread; the first of several
+ * stands. */
 void trm_flight_exit(struct trm_flight *flight, enum trm_status status, int exit_code,
                      const char *text);
 
