@@ -5,9 +5,6 @@
  * Ordered sums run a program (collectives/sum_program.h) over one vector of 16 bytes (bfloat16: 8)
  * per thread. Each place of the stack is named by a constant, so that it can be a register.
  * bfloat16 is added in float32 and rounded once, to nearest, ties to even, when it is stored.
- *
- * Float maxima are integer maxima of keys: floats order as their bits do once those of negative
- * numbers are reversed, and any NaN is the largest key.
  */
 #ifndef TRM_COLLECTIVES_NCCL_SUM_KERNEL_H
 #define TRM_COLLECTIVES_NCCL_SUM_KERNEL_H
@@ -15,13 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "collectives/nccl/kernel.h"
 #include "collectives/sum_program.h"
-
-#ifdef __CUDACC__
-#define TRM_KERNEL static __device__ __forceinline__
-#else
-#define TRM_KERNEL static inline
-#endif
 
 TRM_KERNEL float trm_sum_widen_bf16(uint16_t stored)
 {
@@ -38,6 +30,17 @@ TRM_KERNEL uint16_t trm_sum_round_bf16(float value)
     if ((bits & 0x7fffffffu) > 0x7f800000u)
         return 0x7fc0;
     return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+/* On the host: how many vectors of `lanes` elements fit into `count`, none unless every operand is
+ * aligned to `bytes`. A sum then takes as many threads and one for each element that is left. */
+static inline size_t trm_sum_vectors(const struct trm_sum_program *p, size_t count, size_t lanes,
+                                     size_t bytes)
+{
+    for (int i = 0; i < p->address_count; i++)
+        if ((uintptr_t)p->addresses[i] % bytes != 0)
+            return 0;
+    return count / lanes;
 }
 
 #define TRM_SUM_SAME(x) (x)
@@ -80,8 +83,8 @@ TRM_KERNEL uint16_t trm_sum_round_bf16(float value)
         }                                                           \
     }
 
-/* NAME(p, count, vectors, i): thread i of trm_sum_threads(count, vectors, lanes). The first
- * `vectors` threads take a vector each, those behind them an element each of what is left. */
+/* NAME(p, vectors, i), thread i: the first `vectors` threads take a vector each, those behind them
+ * an element each of what is left. */
 #define TRM_SUM_DEFINE_THREAD(NAME, TYPE, SUM, LANES, BYTES, WIDEN, NARROW)           \
     struct NAME##_vector {                                                            \
         TYPE v[LANES];                                                                \
@@ -107,42 +110,5 @@ TRM_SUM_DEFINE_THREAD(trm_sum_f64, double, double, TRM_SUM_LANES_F64, 16, TRM_SU
                       TRM_SUM_SAME)
 TRM_SUM_DEFINE_THREAD(trm_sum_bf16, uint16_t, float, TRM_SUM_LANES_BF16, 8, trm_sum_widen_bf16,
                       trm_sum_round_bf16)
-
-/* In place over element i: a float's bits to its key, and back; of NaNs comes the quiet one. */
-TRM_KERNEL void trm_key_encode_f32(int32_t *data, size_t i)
-{
-    int32_t bits = data[i];
-    if ((bits & INT32_MAX) > 0x7f800000)
-        data[i] = INT32_MAX;
-    else if (bits < 0)
-        data[i] = bits ^ INT32_MAX;
-}
-
-TRM_KERNEL void trm_key_decode_f32(int32_t *data, size_t i)
-{
-    int32_t key = data[i];
-    if (key == INT32_MAX)
-        data[i] = 0x7fc00000;
-    else if (key < 0)
-        data[i] = key ^ INT32_MAX;
-}
-
-TRM_KERNEL void trm_key_encode_f64(int64_t *data, size_t i)
-{
-    int64_t bits = data[i];
-    if ((bits & INT64_MAX) > INT64_C(0x7ff0000000000000))
-        data[i] = INT64_MAX;
-    else if (bits < 0)
-        data[i] = bits ^ INT64_MAX;
-}
-
-TRM_KERNEL void trm_key_decode_f64(int64_t *data, size_t i)
-{
-    int64_t key = data[i];
-    if (key == INT64_MAX)
-        data[i] = INT64_C(0x7ff8000000000000);
-    else if (key < 0)
-        data[i] = key ^ INT64_MAX;
-}
 
 #endif

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tree import Report, Tree, root_argument
 
 # Compiled where their libraries are installed; elsewhere there are no flags to try them with.
-OPTIONAL = ("collectives/nccl/", "trainer/ops/cuda/")
+OPTIONAL = ("collectives/nccl/", "trainer/ops/cuda/", "tests/fake/", "tests/mpi/nccl/")
 
 
 def flags_by_folder(tree, build):
@@ -23,7 +23,7 @@ def flags_by_folder(tree, build):
     with open(path) as file:
         for command in json.load(file):
             words = shlex.split(command["command"])
-            if "-o" not in words:
+            if "-o" not in words or not command["file"].endswith(".c"):
                 continue
             folder = os.path.dirname(os.path.relpath(command["file"], tree.root))
             flags.setdefault(folder, words[:words.index("-o")])

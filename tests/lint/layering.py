@@ -44,9 +44,10 @@ MAY_INCLUDE = {
 
 # Each foreign library's headers, and the only places that may include them.
 FOREIGN = [
-    ("MPI", r"mpi\.h", ["collectives/mpi"]),
-    ("NCCL", r"nccl\.h", ["collectives/nccl"]),
-    ("CUDA", r"(cuda|cublas|cudnn|nvml).*\.h", ["trainer/ops/cuda", "collectives/nccl"]),
+    ("MPI", r"mpi\.h", ["collectives/mpi", "tests/fake"]),
+    ("NCCL", r"nccl\.h", ["collectives/nccl", "tests/fake"]),
+    ("CUDA", r"(cuda|cublas|cudnn|nvml).*\.h", ["trainer/ops/cuda", "collectives/nccl",
+                                                "tests/fake"]),
     ("HDF5", r"hdf5.*\.h", ["checkpoint/h5.h", "tests/unit/checkpoint", "bench"]),
     ("oneDNN", r"(oneapi/dnnl/.*|dnnl.*)", ["trainer/ops/cpu", "bench"]),
     ("libyaml", r"yaml\.h", ["trainer/config"]),

@@ -11,7 +11,7 @@ from tree import Report, Tree, blank_comments, root_argument
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 
 # Compiled by a builder that a machine may lack: their CMakeLists must list them all the same.
-OPTIONAL = ["collectives/nccl", "trainer/ops/cuda"]
+OPTIONAL = ["collectives/nccl", "trainer/ops/cuda", "tests/fake", "tests/mpi/nccl"]
 
 
 def compiled_sources(tree, build):

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/random.h"
+#include "collectives/nccl/key_kernel.h"
 #include "collectives/nccl/sum_kernel.h"
 #include "collectives/ordered.h"
 #include "collectives/stages.h"
