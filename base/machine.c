@@ -3,8 +3,10 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 
 /* The number after `key` in a file of "key value" lines, or the first number for an empty key. */
 static uint64_t read_number(const char *path, const char *key)
@@ -84,4 +86,18 @@ int trm_machine_cores(void)
     if (sched_getaffinity(0, sizeof set, &set) != 0)
         return 1;
     return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
+}
+
+uint64_t trm_machine_id(void)
+{
+    char name[256] = "", boot[64] = "";
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+    if (file) {
+        if (!fgets(boot, sizeof boot, file))
+            boot[0] = '\0';
+        fclose(file);
+    }
+    gethostname(name, sizeof name - 1);
+    return trm_hash64_seeded(name, strlen(name), trm_hash64(boot, strlen(boot)));
 }

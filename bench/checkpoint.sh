@@ -2,6 +2,7 @@
 # Saving and loading against the disk itself, in one run on the same disk:
 #   bench/checkpoint.sh [ROUNDS] [DIRECTORY]
 # save:  bandwidth of writing a shard (checksums, layout, fsync) / a plain sequential write + fsync
+# ranks: the same by 2 and by 4 ranks of this machine, into a file each and into one together
 # load:  bandwidth of reading it back into place, every checksum verified, cold / a plain cold read
 # stall: how long training stands still per asynchronous save / 10 steps of GPT-2 124M
 # Prints the median of the rounds and their spread (lowest to highest).
@@ -15,6 +16,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
 echo "machine: $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores; $(df --output=fstype,source "$work" | tail -n 1)"
 "$bin/bench/bench_checkpoint_disk" "$work" "$rounds"
+for ranks in 2 4; do "$bin/bench/bench_checkpoint_writers" "$work" "$rounds" "$ranks"; done
 
 [ "${TRIREME_BENCH_STALL:-1}" = 1 ] || exit 0
 cat LICENSE docs/*.md >"$work/text"

@@ -90,7 +90,7 @@ static bool put_datasets(hid_t file, hid_t element, const struct trm_slice_set *
     return done;
 }
 
-/* Locking fails on some parallel file systems, and a stage has one writer per file. */
+/* Locking fails on some parallel file systems, and each byte has one writer. */
 static hid_t access_plan(void)
 {
     hid_t plan = H5Pcreate(H5P_FILE_ACCESS);

@@ -8,7 +8,7 @@
  * datasets start at multiples of 1 MiB.
  *
  * HDF5 takes one global lock, so creation and inspection are serial within a process; writing is
- * plain I/O and may run on any thread, one per shard. A failure leaves the file behind: it lies in
+ * plain I/O and may run on any thread. A failure leaves the file behind: it lies in
  * a stage, which its owner removes.
  */
 #ifndef TRM_CHECKPOINT_SHARD_H
@@ -53,9 +53,29 @@ enum trm_status trm_shard_create_in(int fd, const struct trm_shard_identity *ide
                                     enum trm_type type, const struct trm_slice_set *set,
                                     struct trm_ckpt_file *file, struct trm_error *err);
 
-/* Writes what trm_shard_create made room for, fsyncs and closes. Checksums are taken from memory
- * before the bytes are handed to the system, and stored in the set. Sets file->table_digest.
- * No HDF5. Goes past the page cache where it can (stream.h); needs 8 MiB. */
+/* What trm_shard_create made room for is written in two halves, by whoever has them: by one process
+ * or by several of one machine (their page cache is where odd ends meet; stream.h). No HDF5.
+ *
+ * The identity and the table but for its checksums, `slices` being all of the shard's. Not durable
+ * yet: a part's writer syncs the file. */
+enum trm_status trm_shard_write_table(const char *path, const struct trm_shard_identity *identity,
+                                      const struct trm_slice *slices,
+                                      const struct trm_ckpt_file *file, struct trm_error *err);
+
+/* The set's data and checksums, fsync, close. rows[i]: the row of the table that slice i of the set
+ * is, ascending. Checksums are taken from memory before the bytes are handed to the system, and
+ * stored in the set. Goes past the page cache where it can; needs 8 MiB. An empty set syncs what
+ * others wrote. */
+enum trm_status trm_shard_write_part(const char *path, enum trm_type type,
+                                     struct trm_slice_set *set, const int64_t *rows,
+                                     const struct trm_ckpt_file *file, struct trm_error *err);
+
+/* file->table_digest, from all of the shard's slices with their checksums. */
+enum trm_status trm_shard_digest_table(const struct trm_shard_identity *identity,
+                                       const struct trm_slice *slices, struct trm_ckpt_file *file,
+                                       struct trm_error *err);
+
+/* All three, by one process whose set is the whole table. */
 enum trm_status trm_shard_write(const char *path, const struct trm_shard_identity *identity,
                                 enum trm_type type, struct trm_slice_set *set,
                                 struct trm_ckpt_file *file, struct trm_error *err);

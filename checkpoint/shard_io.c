@@ -92,51 +92,109 @@ static enum trm_status write_slices(struct trm_stream *stream, enum trm_type typ
     return status == TRM_OK ? trm_stream_flush(stream, err) : status;
 }
 
-static enum trm_status write_table(int fd, const char *path, const char *identity,
-                                   const struct trm_slice_set *set, struct trm_ckpt_file *file,
-                                   struct trm_error *err)
+/* The table as it is stored; both arrays are returned owned. */
+static enum trm_status encode(const struct trm_slice *slices, int64_t count, int64_t **rows,
+                              uint64_t **checksums, struct trm_error *err)
 {
-    enum trm_status status;
-    int64_t *rows = malloc((size_t)set->count * TRM_SLICE_ROW_BYTES + 1);
-    uint64_t *checksums = malloc((size_t)set->count * sizeof(*checksums) + 1);
-    if (rows == NULL || checksums == NULL) {
-        status =
-            trm_error_set(err, TRM_ERR_MEMORY, "out of memory for the slice table of \"%s\"", path);
-        goto cleanup;
+    *rows = malloc((size_t)count * TRM_SLICE_ROW_BYTES + 1);
+    *checksums = malloc((size_t)count * sizeof(**checksums) + 1);
+    if (*rows == NULL || *checksums == NULL) {
+        free(*rows);
+        free(*checksums);
+        return trm_error_set(err, TRM_ERR_MEMORY, "out of memory for a table of %lld slices",
+                             (long long)count);
     }
-    trm_slices_encode(set->slices, set->count, rows, checksums);
-    status =
-        trm_file_write_at(fd, identity, TRM_SHARD_IDENTITY_BYTES, file->identity.offset, path, err);
+    trm_slices_encode(slices, count, *rows, *checksums);
+    return TRM_OK;
+}
+
+static void assert_table(const struct trm_ckpt_file *file)
+{
+    TRM_ASSERT(file->slices.bytes == file->slice_count * TRM_SLICE_ROW_BYTES &&
+               file->checksums.bytes == file->slice_count * (int64_t)sizeof(uint64_t) &&
+               file->identity.bytes == TRM_SHARD_IDENTITY_BYTES);
+}
+
+enum trm_status trm_shard_write_table(const char *path, const struct trm_shard_identity *identity,
+                                      const struct trm_slice *slices,
+                                      const struct trm_ckpt_file *file, struct trm_error *err)
+{
+    char text[TRM_SHARD_IDENTITY_BYTES];
+    int64_t *rows = NULL;
+    uint64_t *checksums = NULL;
+    assert_table(file);
+    trm_shard_identity_text(identity, text);
+    enum trm_status status = encode(slices, file->slice_count, &rows, &checksums, err);
+    if (status != TRM_OK)
+        return status;
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        status = trm_error_set_errno(err, errno, "could not open \"%s\"", path);
+    if (status == TRM_OK)
+        status = trm_file_write_at(fd, text, sizeof(text), file->identity.offset, path, err);
     if (status == TRM_OK)
         status =
             trm_file_write_at(fd, rows, (size_t)file->slices.bytes, file->slices.offset, path, err);
-    if (status == TRM_OK)
-        status = trm_file_write_at(fd, checksums, (size_t)file->checksums.bytes,
-                                   file->checksums.offset, path, err);
-    if (status == TRM_OK)
-        file->table_digest = trm_shard_digest(identity, rows, checksums, set->count);
-cleanup:
+    if (fd >= 0 && close(fd) != 0 && status == TRM_OK)
+        status = trm_error_set_errno(err, errno, "could not close \"%s\"", path);
     free(rows);
     free(checksums);
     return status;
 }
 
-enum trm_status trm_shard_write(const char *path, const struct trm_shard_identity *identity,
-                                enum trm_type type, struct trm_slice_set *set,
-                                struct trm_ckpt_file *file, struct trm_error *err)
+enum trm_status trm_shard_digest_table(const struct trm_shard_identity *identity,
+                                       const struct trm_slice *slices, struct trm_ckpt_file *file,
+                                       struct trm_error *err)
 {
-    TRM_ASSERT(file->slices.bytes == set->count * TRM_SLICE_ROW_BYTES &&
-               file->checksums.bytes == set->count * (int64_t)sizeof(uint64_t) &&
-               file->identity.bytes == TRM_SHARD_IDENTITY_BYTES);
     char text[TRM_SHARD_IDENTITY_BYTES];
+    int64_t *rows = NULL;
+    uint64_t *checksums = NULL;
     trm_shard_identity_text(identity, text);
+    enum trm_status status = encode(slices, file->slice_count, &rows, &checksums, err);
+    if (status != TRM_OK)
+        return status;
+    file->table_digest = trm_shard_digest(text, rows, checksums, file->slice_count);
+    free(rows);
+    free(checksums);
+    return TRM_OK;
+}
+
+/* Rows that follow each other leave as one. */
+static enum trm_status write_checksums(int fd, const char *path, const struct trm_slice_set *set,
+                                       const int64_t *rows, const struct trm_ckpt_file *file,
+                                       struct trm_error *err)
+{
+    enum trm_status status = TRM_OK;
+    uint64_t *checksums = malloc((size_t)set->count * sizeof(*checksums) + 1);
+    if (checksums == NULL)
+        return trm_error_set(err, TRM_ERR_MEMORY, "out of memory for %lld checksums",
+                             (long long)set->count);
+    for (int64_t i = 0; i < set->count; i++)
+        checksums[i] = set->slices[i].checksum;
+    for (int64_t begin = 0, end = 1; status == TRM_OK && begin < set->count; begin = end++) {
+        while (end < set->count && rows[end] == rows[end - 1] + 1)
+            end++;
+        TRM_ASSERT(rows[begin] >= 0 && rows[end - 1] < file->slice_count);
+        status = trm_file_write_at(
+            fd, &checksums[begin], (size_t)(end - begin) * sizeof(*checksums),
+            file->checksums.offset + rows[begin] * (int64_t)sizeof(*checksums), path, err);
+    }
+    free(checksums);
+    return status;
+}
+
+enum trm_status trm_shard_write_part(const char *path, enum trm_type type,
+                                     struct trm_slice_set *set, const int64_t *rows,
+                                     const struct trm_ckpt_file *file, struct trm_error *err)
+{
     struct trm_stream stream;
+    assert_table(file);
     enum trm_status status = trm_stream_open(path, &stream, err);
     if (status != TRM_OK)
         return status;
     status = write_slices(&stream, type, set, file, err);
     if (status == TRM_OK)
-        status = write_table(stream.fd, path, text, set, file, err);
+        status = write_checksums(stream.fd, path, set, rows, file, err);
     if (status == TRM_OK)
         status = trm_file_sync(stream.fd, path, err);
     struct stat info;
@@ -148,6 +206,26 @@ enum trm_status trm_shard_write(const char *path, const struct trm_shard_identit
                                path, (long long)info.st_size, (long long)file->bytes);
     enum trm_status closed = trm_stream_close(&stream, status == TRM_OK ? err : NULL);
     return status == TRM_OK ? closed : status;
+}
+
+enum trm_status trm_shard_write(const char *path, const struct trm_shard_identity *identity,
+                                enum trm_type type, struct trm_slice_set *set,
+                                struct trm_ckpt_file *file, struct trm_error *err)
+{
+    TRM_ASSERT(file->slice_count == set->count);
+    int64_t *rows = malloc((size_t)set->count * sizeof(*rows) + 1);
+    if (rows == NULL)
+        return trm_error_set(err, TRM_ERR_MEMORY, "out of memory for the slice table of \"%s\"",
+                             path);
+    for (int64_t i = 0; i < set->count; i++)
+        rows[i] = i;
+    enum trm_status status = trm_shard_write_table(path, identity, set->slices, file, err);
+    if (status == TRM_OK)
+        status = trm_shard_write_part(path, type, set, rows, file, err);
+    if (status == TRM_OK)
+        status = trm_shard_digest_table(identity, set->slices, file, err);
+    free(rows);
+    return status;
 }
 
 static enum trm_status check_table(const char *path, const struct trm_catalog *catalog,

@@ -3,8 +3,8 @@
  *
  * A slice is a rectangle of one tensor in one kind, of at most TRM_CKPT_SLICE_BYTES, stored row by
  * row without gaps, in a shard and in memory alike. Pieces are cut into slices along rows; a row
- * that is too long by itself is cut into runs. A shard's slices are numbered by kind, then in the
- * order of the pieces, so that one pass over them walks the file forwards.
+ * that is too long by itself is cut into runs. A shard's slices are numbered by kind, then as they
+ * lie in its dataset, so that one pass over them walks the file forwards.
  */
 #ifndef TRM_CHECKPOINT_SLICE_H
 #define TRM_CHECKPOINT_SLICE_H
@@ -18,16 +18,17 @@ struct trm_slice {
     uint64_t checksum; /* XXH3-64 of its bytes */
 };
 
-/* What one shard holds, and where that lies in memory. */
+/* What one rank has to write, or what one shard holds, and where that lies in memory. */
 struct trm_slice_set {
     int64_t count;
-    struct trm_slice *slices;         /* owned */
-    const void **data;                /* owned array; data[i] borrowed from the pieces */
-    int64_t elements[TRM_KIND_COUNT]; /* of each dataset */
+    struct trm_slice *slices; /* owned */
+    const void **data;        /* owned array; data[i] borrowed from the pieces; NULL: none */
+    int64_t elements[TRM_KIND_COUNT]; /* of all slices of each kind */
 };
 
-/* Cuts pieces; checksums are left 0. TRM_ERR_INTERNAL when a piece lies outside its tensor. The set
- * is to be destroyed by the caller, and is written on success alone. */
+/* Cuts pieces, as a shard of this set alone holds them: by kind, then in their order (placement.h
+ * has that of several sets). Checksums are left 0. TRM_ERR_INTERNAL when a piece lies outside its
+ * tensor. The set is to be destroyed by the caller, and is written on success alone. */
 enum trm_status trm_slice_set_cut(const struct trm_ckpt_tensor *tensors, int tensor_count,
                                   const struct trm_ckpt_piece *pieces, int piece_count,
                                   struct trm_slice_set *set, struct trm_error *err);

@@ -9,15 +9,22 @@
 #define BLOCK_BYTES 4096
 #define THREADS_MAX 64
 
-static size_t round_up(size_t bytes)
+size_t trm_snapshot_bytes(int64_t elements, int64_t stretches, enum trm_type type)
 {
-    return (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
+    /* Before each there is less than a block. */
+    return (size_t)elements * trm_type_bytes(type) + (size_t)stretches * BLOCK_BYTES;
 }
 
-size_t trm_snapshot_bytes(int64_t elements, enum trm_type type)
+/* Whether a slice comes right behind the one before in the shard. */
+static bool follows(const struct trm_slice *last, const struct trm_slice *next)
 {
-    /* Each block is rounded up, and so is the start. */
-    return (size_t)elements * trm_type_bytes(type) + (TRM_KIND_COUNT + 1) * BLOCK_BYTES;
+    return last->kind == next->kind && last->offset + trm_rect_elements(last->rect) == next->offset;
+}
+
+/* The first address from `from` on that lies in its block as byte `offset` of a dataset does. */
+static char *place_like(char *from, size_t offset)
+{
+    return from + (offset - (uintptr_t)from) % BLOCK_BYTES;
 }
 
 enum trm_status trm_snapshot_create(const struct trm_slice_set *live, enum trm_type type,
@@ -32,15 +39,13 @@ enum trm_status trm_snapshot_create(const struct trm_slice_set *live, enum trm_t
         return trm_error_set(err, TRM_ERR_MEMORY, "out of memory for a table of %zu slices", count);
     }
     memcpy(made.set.slices, live->slices, count * sizeof(*live->slices));
-    char *blocks[TRM_KIND_COUNT];
-    char *next = (char *)round_up((size_t)memory);
-    for (int kind = 0; kind < TRM_KIND_COUNT; kind++) {
-        blocks[kind] = next;
-        next += round_up((size_t)live->elements[kind] * trm_type_bytes(type));
-    }
+    char *next = memory;
     for (size_t i = 0; i < count; i++) {
         const struct trm_slice *slice = &live->slices[i];
-        made.set.data[i] = blocks[slice->kind] + (size_t)slice->offset * trm_type_bytes(type);
+        if (i == 0 || !follows(slice - 1, slice))
+            next = place_like(next, (size_t)slice->offset * trm_type_bytes(type));
+        made.set.data[i] = next;
+        next += trm_slice_bytes(slice, type);
     }
     *out = made;
     return TRM_OK;

@@ -3,9 +3,9 @@
  * written.
  *
  * The memory is the caller's, planned and touched at set-up and used again for each save. It is
- * laid out as the shard will be: one block for each kind, its slices without gaps in the order of
- * the table, each block at a multiple of 4 KiB; so a writer takes it straight to disk in large
- * aligned pieces. Taking a snapshot copies and computes nothing.
+ * laid out as the shard will be: what follows each other there follows each other here, and each
+ * such stretch lies as in its dataset, modulo 4 KiB; so a writer takes it straight to disk in large
+ * pieces. Taking a snapshot copies and computes nothing.
  */
 #ifndef TRM_CHECKPOINT_SNAPSHOT_H
 #define TRM_CHECKPOINT_SNAPSHOT_H
@@ -18,11 +18,12 @@ struct trm_snapshot {
     enum trm_type type;
 };
 
-/* Bytes that a shard of at most `elements` elements, all kinds together, needs. */
-size_t trm_snapshot_bytes(int64_t elements, enum trm_type type);
+/* Bytes that at most `elements` elements, all kinds together, in at most `stretches` stretches of
+ * the shard need. */
+size_t trm_snapshot_bytes(int64_t elements, int64_t stretches, enum trm_type type);
 
-/* Borrows `live` and `memory`, which has trm_snapshot_bytes of the live set's elements. To be
- * destroyed by the caller; written on success alone. */
+/* Borrows `live` and `memory`, which has trm_snapshot_bytes of the live set. To be destroyed by the
+ * caller; written on success alone. */
 enum trm_status trm_snapshot_create(const struct trm_slice_set *live, enum trm_type type,
                                     void *memory, struct trm_snapshot *out, struct trm_error *err);
 void trm_snapshot_destroy(struct trm_snapshot *snapshot); /* what it owns, not the struct */

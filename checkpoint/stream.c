@@ -5,14 +5,29 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "base/file.h"
 
 /* What O_DIRECT asks of addresses, offsets and lengths, on every file system that has it. */
-#define ALIGN_BYTES ((size_t)4096)
-#define CHUNK_BYTES TRM_STREAM_BUFFER_BYTES /* of one write */
+#define ALIGN_BYTES      ((size_t)4096)
+#define CHUNK_BYTES      TRM_STREAM_BUFFER_BYTES /* of one write */
+#define DIRECT_BYTES     ((size_t)256 << 10)     /* less is not worth waiting for the disk */
+#define BLOCK_BYTES_MOST ((size_t)64 << 10)      /* of pages, and of blocks of file systems */
+
+/* Network file systems name what they like best, which is more than what they need. */
+static size_t block_of(int fd)
+{
+    struct stat info;
+    size_t block = (size_t)sysconf(_SC_PAGESIZE);
+    if (block < ALIGN_BYTES)
+        block = ALIGN_BYTES;
+    if (fstat(fd, &info) == 0 && info.st_blksize > 0 && (size_t)info.st_blksize > block)
+        block = (size_t)info.st_blksize;
+    return block < BLOCK_BYTES_MOST && block % ALIGN_BYTES == 0 ? block : BLOCK_BYTES_MOST;
+}
 
 static enum trm_status open_stream(const char *path, int flags, struct trm_stream *stream,
                                    struct trm_error *err)
@@ -28,6 +43,7 @@ static enum trm_status open_stream(const char *path, int flags, struct trm_strea
         return trm_error_set_errno(err, errno, "could not open \"%s\"", path);
     }
     made.direct = open(path, flags | O_DIRECT | O_CLOEXEC);
+    made.block = block_of(made.fd);
     *stream = made;
     return TRM_OK;
 }
@@ -74,18 +90,41 @@ static enum trm_status write_direct(struct trm_stream *stream, const char *data,
     return TRM_OK;
 }
 
-/* Writes now: directly where all is aligned, else through the page cache. */
+static size_t up_to_block(const struct trm_stream *stream, int64_t offset)
+{
+    size_t over = (size_t)offset % stream->block;
+    return over > 0 ? stream->block - over : 0;
+}
+
+static bool lies_like_the_file(const char *data, int64_t offset)
+{
+    return ((uintptr_t)data - (uintptr_t)offset) % ALIGN_BYTES == 0;
+}
+
+/* Writes now: whole blocks directly, where there are some; the rest through the page cache. */
 static enum trm_status write_range(struct trm_stream *stream, const char *data, size_t bytes,
                                    int64_t offset, struct trm_error *err)
 {
-    bool aligned = (uintptr_t)data % ALIGN_BYTES == 0 && offset % (int64_t)ALIGN_BYTES == 0;
-    size_t done = 0;
-    enum trm_status status =
-        aligned ? write_direct(stream, data, bytes, offset, &done, err) : TRM_OK;
+    size_t head = up_to_block(stream, offset), done = 0;
+    enum trm_status status = TRM_OK;
+    if (stream->direct >= 0 && lies_like_the_file(data, offset) && bytes >= head + DIRECT_BYTES) {
+        if (head > 0)
+            status = trm_file_write_at(stream->fd, data, head, offset, stream->path, err);
+        if (status == TRM_OK)
+            status =
+                write_direct(stream, data + head, (bytes - head) / stream->block * stream->block,
+                             offset + (int64_t)head, &done, err);
+        done += head;
+    }
     if (status != TRM_OK || done == bytes)
         return status;
     return trm_file_write_at(stream->fd, data + done, bytes - done, offset + (int64_t)done,
                              stream->path, err);
+}
+
+static char *buffered(const struct trm_stream *stream)
+{
+    return stream->buffer + (size_t)stream->buffer_offset % ALIGN_BYTES;
 }
 
 static enum trm_status flush_buffer(struct trm_stream *stream, struct trm_error *err)
@@ -94,10 +133,10 @@ static enum trm_status flush_buffer(struct trm_stream *stream, struct trm_error 
     stream->fill = 0;
     if (fill == 0)
         return TRM_OK;
-    return write_range(stream, stream->buffer, fill, stream->buffer_offset, err);
+    return write_range(stream, buffered(stream), fill, stream->buffer_offset, err);
 }
 
-/* Through the buffer. */
+/* Through the buffer, which is full at the end of a block. */
 static enum trm_status gather(struct trm_stream *stream, const char *data, size_t bytes,
                               int64_t offset, struct trm_error *err)
 {
@@ -107,14 +146,15 @@ static enum trm_status gather(struct trm_stream *stream, const char *data, size_
     while (status == TRM_OK && bytes > 0) {
         if (stream->fill == 0)
             stream->buffer_offset = offset;
-        size_t room = TRM_STREAM_BUFFER_BYTES - stream->fill;
+        size_t most = TRM_STREAM_BUFFER_BYTES - (size_t)stream->buffer_offset % stream->block;
+        size_t room = most - stream->fill;
         size_t part = bytes < room ? bytes : room;
-        memcpy(stream->buffer + stream->fill, data, part);
+        memcpy(buffered(stream) + stream->fill, data, part);
         stream->fill += part;
         data += part;
         offset += (int64_t)part;
         bytes -= part;
-        if (stream->fill == TRM_STREAM_BUFFER_BYTES)
+        if (stream->fill == most)
             status = flush_buffer(stream, err);
     }
     return status;
@@ -127,14 +167,20 @@ static enum trm_status emit(struct trm_stream *stream, size_t bytes, struct trm_
     int64_t offset = stream->pending_offset;
     if (bytes == 0)
         return TRM_OK;
-    bool aligned = (uintptr_t)data % ALIGN_BYTES == 0 && offset % (int64_t)ALIGN_BYTES == 0;
     stream->pending += bytes;
     stream->pending_offset += (int64_t)bytes;
     stream->pending_bytes -= bytes;
-    if (!aligned || bytes < CHUNK_BYTES)
+    /* Short ranges, which may come one after the other, make long ones there. */
+    if (!lies_like_the_file(data, offset) || bytes < CHUNK_BYTES / 2)
         return gather(stream, data, bytes, offset, err);
     enum trm_status status = flush_buffer(stream, err);
     return status == TRM_OK ? write_range(stream, data, bytes, offset, err) : status;
+}
+
+/* A chunk that ends with a block. */
+static size_t next_chunk(const struct trm_stream *stream)
+{
+    return CHUNK_BYTES - (size_t)stream->pending_offset % stream->block;
 }
 
 enum trm_status trm_stream_put(struct trm_stream *stream, const void *data, size_t bytes,
@@ -151,8 +197,8 @@ enum trm_status trm_stream_put(struct trm_stream *stream, const void *data, size
         stream->pending_bytes = 0;
     }
     stream->pending_bytes += bytes;
-    while (status == TRM_OK && stream->pending_bytes >= CHUNK_BYTES)
-        status = emit(stream, CHUNK_BYTES, err);
+    while (status == TRM_OK && stream->pending_bytes >= next_chunk(stream))
+        status = emit(stream, next_chunk(stream), err);
     return status;
 }
 

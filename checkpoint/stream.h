@@ -1,11 +1,16 @@
 /*
  * Large sequential I/O to one file, past the page cache where the file system lets us (O_DIRECT).
  *
- * Writing: ranges are put in ascending order. Those that follow each other in memory and file alike
- * leave as one; what is aligned goes straight from the caller's memory, the rest through one buffer
- * of 8 MiB. What O_DIRECT cannot take (odd ends, file systems without it) is written through the
- * page cache; the caller's fsync covers both. Reading goes past the page cache too, unless told
- * otherwise. One thread at a time.
+ * Writing: ranges are put, best in ascending order. Those that follow each other in memory and file
+ * alike leave as one: straight from the caller's memory where that lies like the file (modulo
+ * 4 KiB), else through one buffer of 8 MiB. What O_DIRECT cannot take (short ranges, odd ends, file
+ * systems without it) is written through the page cache; the caller's fsync covers both. Reading
+ * goes past the page cache too, unless told otherwise. One thread at a time.
+ *
+ * Several processes of one machine may write ranges of one file that do not overlap: only blocks
+ * that a range covers whole go past the page cache, a block being as large as a page of memory or a
+ * block of the file system, and the rest of it meets the neighbours' in the page cache. On several
+ * machines there is no such place to meet, unless the file system keeps their caches alike.
  */
 #ifndef TRM_CHECKPOINT_STREAM_H
 #define TRM_CHECKPOINT_STREAM_H
@@ -21,7 +26,8 @@
 struct trm_stream {
     const char *path; /* borrowed, for messages */
     int fd, direct;   /* direct: -1 where it is not to be had */
-    char *buffer;     /* owned; [fill] bytes of it for the file from buffer_offset on */
+    size_t block; /* bytes; of the file, and what is written past the page cache is whole ones */
+    char *buffer; /* owned; lies like the file: [fill] bytes for the file from buffer_offset on */
     size_t fill;
     int64_t buffer_offset;
     const char *pending; /* borrowed; not written yet */

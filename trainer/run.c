@@ -8,7 +8,6 @@
 
 #include "base/failpoint.h"
 #include "base/file.h"
-#include "base/hash.h"
 #include "base/human.h"
 #include "base/machine.h"
 #include "collectives/agree.h"
@@ -89,7 +88,6 @@ static enum trm_status list_offsets(struct trm_run *run, struct trm_error *err)
 static enum trm_status find_group_size(struct trm_run *run, int *size, struct trm_error *err)
 {
     int ranks = run->mesh.data_size, group = (int)run->config->exchange_group_size;
-    char host[256] = "";
     uint64_t mine, *all = calloc((size_t)ranks, sizeof *all);
     enum trm_status status;
 
@@ -104,8 +102,7 @@ static enum trm_status find_group_size(struct trm_run *run, int *size, struct tr
         free(all);
         return status;
     }
-    gethostname(host, sizeof host - 1);
-    mine = trm_hash64(host, strlen(host));
+    mine = trm_machine_id();
     status = trm_comm_all_gather(run->mesh.data, &mine, all, sizeof mine, NULL, err);
     if (status == TRM_OK && group == 0) {
         for (group = 1; group < ranks && all[group] == all[0]; group++)

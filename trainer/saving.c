@@ -8,6 +8,7 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/human.h"
+#include "base/machine.h"
 #include "checkpoint/snapshot.h"
 #include "collectives/agree.h"
 #include "trainer/pieces.h"
@@ -25,7 +26,10 @@ static bool saves_while_training(const struct trm_run *run)
 
 void trm_saving_place(struct trm_run *run)
 {
-    size_t bytes = trm_snapshot_bytes(run->layout->owned_elements * TRM_KIND_COUNT, TRM_F32);
+    int run_count = 0;
+    (void)trm_optimizer_runs(run->optimizer, &run_count);
+    size_t bytes = trm_snapshot_bytes(run->layout->owned_elements * TRM_KIND_COUNT,
+                                      (int64_t)run_count * TRM_KIND_COUNT, TRM_F32);
 
     for (int i = 0; i < TRM_SAVER_SNAPSHOTS && saves_while_training(run); i++)
         run->saving.snapshots[i] = trm_arena_alloc(&run->arena, TRM_ARENA_SNAPSHOT, bytes);
@@ -131,6 +135,8 @@ enum trm_status trm_saving_open(struct trm_run *run, struct trm_error *err)
         .directory = config->save,
         .tensor_count = run->layout->tensor_count,
         .copy_threads = run->threads,
+        .node = trm_machine_id(),
+        .shard_group_size = (int)config->shard_group_size,
         .retention = {config->keep_latest, config->keep_every, config->keep_best},
         .replace_from = run->state.step + 1,
         .event = on_event,

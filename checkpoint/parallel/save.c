@@ -1,5 +1,6 @@
 #include "checkpoint/parallel/save.h"
 
+#include "base/machine.h"
 #include "checkpoint/parallel/saver.h"
 
 /* How it went. */
@@ -18,7 +19,7 @@ static void on_event(void *context, const struct trm_save_event *event)
 }
 
 enum trm_status trm_checkpoint_save(struct trm_comm *comm, const char *directory,
-                                    const struct trm_ckpt_state *state,
+                                    int shard_group_size, const struct trm_ckpt_state *state,
                                     const struct trm_ckpt_tensor *tensors, int tensor_count,
                                     const struct trm_ckpt_piece *pieces, int piece_count,
                                     int64_t *bytes_written, struct trm_error *err)
@@ -32,6 +33,8 @@ enum trm_status trm_checkpoint_save(struct trm_comm *comm, const char *directory
         .tensor_count = tensor_count,
         .pieces = pieces,
         .piece_count = piece_count,
+        .node = trm_machine_id(),
+        .shard_group_size = shard_group_size,
         .replace_from = INT64_MAX,
         .event = on_event,
         .context = &outcome,

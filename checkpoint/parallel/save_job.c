@@ -16,14 +16,14 @@
 #include "checkpoint/stream.h"
 #include "checkpoint/view.h"
 
-/* Room for the gaps and tables of a shard: alignment to 1 MiB, four datasets. */
+/* Room for the gaps of a shard: alignment to 1 MiB, four datasets. */
 #define SHARD_EXTRA_BYTES ((int64_t)4 << 20)
 
-/* The file that this rank reads back: the next rank's, so that on another node another page cache,
- * network and memory are asked. NULL when that rank wrote none. */
+/* The file that this rank reads a part of back: that of the next group, so that on another node
+ * another page cache, network and memory are asked. NULL when that one wrote none. */
 static struct trm_ckpt_file *neighbour(const struct trm_save_job *job)
 {
-    int shard = (job->plan->rank + 1) % job->plan->size;
+    int shard = (job->plan->group.shard + 1) % job->plan->group.shard_count;
     for (int i = 0; i < job->file_count; i++)
         if (job->files[i].shard == shard)
             return &job->files[i];
@@ -32,11 +32,17 @@ static struct trm_ckpt_file *neighbour(const struct trm_save_job *job)
 
 bool trm_save_job_has(const struct trm_save_job *job, enum trm_save_phase phase)
 {
-    if (phase == TRM_SAVE_WRITING)
-        return job->set->count > 0 || job->early.status != TRM_OK;
-    if (phase == TRM_SAVE_VERIFYING)
+    bool leads_some = trm_shard_group_leads(&job->plan->group) && job->plan->group.table.count > 0;
+    switch (phase) {
+    case TRM_SAVE_LAYING_OUT:
+        return leads_some || job->early.status != TRM_OK;
+    case TRM_SAVE_WRITING: /* a leader's fsync makes what it laid out durable */
+        return leads_some || job->set->count > 0;
+    case TRM_SAVE_VERIFYING:
         return neighbour(job) != NULL;
-    return job->plan->rank == 0;
+    default:
+        return job->plan->rank == 0;
+    }
 }
 
 void trm_save_job_reset(struct trm_save_job *job)
@@ -60,7 +66,7 @@ static enum trm_status check_space(const struct trm_save_job *job, struct trm_er
     if (statvfs(plan->directory, &info) != 0)
         return trm_error_set_errno(err, errno, "could not ask how much room \"%s\" has",
                                    plan->directory);
-    uint64_t wanted = (uint64_t)(plan->total_bytes + plan->size * SHARD_EXTRA_BYTES);
+    uint64_t wanted = (uint64_t)(plan->total_bytes + plan->group.shard_count * SHARD_EXTRA_BYTES);
     uint64_t available = (uint64_t)info.f_bavail * info.f_frsize;
     if (info.f_blocks == 0 || available >= wanted)
         return TRM_OK;
@@ -89,25 +95,42 @@ enum trm_status trm_save_job_stage(void *context, struct trm_error *err)
     return status;
 }
 
+/* The shard in the stage. */
+static enum trm_status shard_path(const struct trm_save_job *job, char path[TRM_PATH_BYTES],
+                                  struct trm_error *err)
+{
+    char stage[TRM_PATH_BYTES];
+    enum trm_status status =
+        trm_store_stage_path(job->plan->directory, job->state.step, job->state.attempt, stage, err);
+    return status == TRM_OK ? trm_file_path(path, err, "%s/%s", stage, job->file.name) : status;
+}
+
+enum trm_status trm_save_job_lay_out(void *context, struct trm_error *err)
+{
+    struct trm_save_job *job = context;
+    const struct trm_shard_group *group = &job->plan->group;
+    char path[TRM_PATH_BYTES];
+    if (job->early.status != TRM_OK)
+        return trm_error_set(err, job->early.status, "%s", job->early.text);
+    struct trm_shard_identity identity =
+        trm_shard_identity_of(&job->state, job->nonce, group->shard, group->shard_count);
+    enum trm_status status = shard_path(job, path, err);
+    if (status == TRM_OK)
+        status = trm_skeleton_write(&job->skeleton, path, job->file.bytes, err);
+    if (status == TRM_OK)
+        status = trm_shard_write_table(path, &identity, group->table.slices, &job->file, err);
+    return status;
+}
+
 enum trm_status trm_save_job_write(void *context, struct trm_error *err)
 {
     struct trm_save_job *job = context;
     const struct trm_save_plan *plan = job->plan;
-
-    trm_failpoint("save", job->state.step, NULL, 0);
-    char stage[TRM_PATH_BYTES], path[TRM_PATH_BYTES];
-    if (job->early.status != TRM_OK)
-        return trm_error_set(err, job->early.status, "%s", job->early.text);
-    struct trm_shard_identity identity =
-        trm_shard_identity_of(&job->state, job->nonce, plan->rank, plan->size);
-    enum trm_status status =
-        trm_store_stage_path(plan->directory, job->state.step, job->state.attempt, stage, err);
+    char path[TRM_PATH_BYTES];
+    enum trm_status status = shard_path(job, path, err);
     if (status == TRM_OK)
-        status = trm_file_path(path, err, "%s/%s", stage, job->file.name);
-    if (status == TRM_OK)
-        status = trm_skeleton_write(&job->skeleton, path, job->file.bytes, err);
-    if (status == TRM_OK)
-        status = trm_shard_write(path, &identity, plan->tensors[0].type, job->set, &job->file, err);
+        status = trm_shard_write_part(path, plan->tensors[0].type, job->set, plan->group.rows,
+                                      &job->file, err);
     return status;
 }
 
@@ -132,15 +155,18 @@ enum trm_status trm_save_job_commit(void *context, struct trm_error *err)
     return status;
 }
 
-/* Every slice of an open shard against its checksum. */
+/* This rank's part of the slices of an open shard against their checksums. */
 static enum trm_status check_slices(const struct trm_save_job *job,
                                     const struct trm_ckpt_file *file,
                                     const struct trm_slice *slices, struct trm_stream *stream,
                                     struct trm_error *err)
 {
     enum trm_type type = job->plan->tensors[0].type;
+    const struct trm_shard_group *group = &job->plan->group;
+    int64_t begin = file->slice_count * group->index / group->member_count;
+    int64_t end = file->slice_count * (group->index + 1) / group->member_count;
     enum trm_status status = TRM_OK;
-    for (int64_t i = 0; status == TRM_OK && i < file->slice_count; i++) {
+    for (int64_t i = begin; status == TRM_OK && i < end; i++) {
         const struct trm_slice *slice = &slices[i];
         const void *data = NULL;
         char words[256];

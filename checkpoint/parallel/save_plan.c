@@ -13,7 +13,7 @@ struct trm_catalog trm_save_plan_catalog(const struct trm_save_plan *plan,
         .state = *state,
         .tensor_count = plan->tensor_count,
         .tensors = plan->tensors,
-        .shard_count = plan->size,
+        .shard_count = plan->group.shard_count,
         .files = files,
         .file_count = file_count,
         .kinds = {true, true, true},
@@ -63,40 +63,36 @@ cleanup:
     return status;
 }
 
-/* Every rank's slices to rank 0, whose `counts` say how many come from whom. */
-static enum trm_status exchange_slices(struct trm_comm *comm, struct trm_save_plan *plan,
+/* Collective; agreed. Every shard's table to rank 0; counts[r]: rows of the one that r leads. */
+static enum trm_status exchange_tables(struct trm_comm *comm, struct trm_save_plan *plan,
                                        const int64_t *counts, struct trm_error *err)
 {
-    bool root = comm->rank == 0;
-    struct trm_request *request = NULL;
-    struct trm_message send = {0, plan->live.slices,
-                               (size_t)plan->live.count * sizeof(*plan->live.slices)};
+    const struct trm_slice_set *table = &plan->group.table;
+    bool root = comm->rank == 0, sends = !root && table->count > 0;
+    struct trm_message send = {0, table->slices, (size_t)table->count * sizeof(*table->slices)};
     struct trm_message *receives = calloc((size_t)comm->size, sizeof(*receives));
     int64_t total = 0;
+    int senders = 0;
+    enum trm_status status = TRM_OK;
     for (int rank = 0; rank < comm->size; rank++)
         total += counts[rank];
     if (root)
         plan->all_slices = malloc((size_t)total * sizeof(*plan->all_slices) + 1);
-    enum trm_status status = trm_request_create(comm, comm->size, &request, err);
-    if (status == TRM_OK && (receives == NULL || (root && plan->all_slices == NULL)))
+    if (receives == NULL || (root && plan->all_slices == NULL))
         status =
             trm_error_set(err, TRM_ERR_MEMORY, "out of memory for %lld slices", (long long)total);
-    status = trm_agree(comm, status, err);
     if (status == TRM_OK && root) {
-        memcpy(plan->all_slices, plan->live.slices, send.bytes);
         int64_t at = counts[0];
+        memcpy(plan->all_slices, table->slices, send.bytes);
         for (int rank = 1; rank < comm->size; rank++) {
-            receives[rank - 1] = (struct trm_message){
+            if (counts[rank] == 0)
+                continue;
+            receives[senders++] = (struct trm_message){
                 rank, &plan->all_slices[at], (size_t)counts[rank] * sizeof(*plan->all_slices)};
             at += counts[rank];
         }
     }
-    if (status == TRM_OK)
-        status = trm_comm_exchange(comm, &send, root ? 0 : 1, receives, root ? comm->size - 1 : 0,
-                                   request, err);
-    if (status == TRM_OK)
-        status = trm_request_wait(request, err);
-    trm_request_destroy(request);
+    status = trm_exchange_agreed(comm, status, &send, sends ? 1 : 0, receives, senders, err);
     free(receives);
     return status;
 }
@@ -105,21 +101,47 @@ static enum trm_status exchange_slices(struct trm_comm *comm, struct trm_save_pl
 static enum trm_status gather(struct trm_comm *comm, struct trm_save_plan *plan,
                               struct trm_error *err)
 {
+    const int64_t row_bytes = TRM_SLICE_ROW_BYTES + (int64_t)sizeof(uint64_t);
     int64_t *counts = calloc((size_t)comm->size, sizeof(*counts));
     enum trm_status status = TRM_OK;
     for (int kind = 0; kind < TRM_KIND_COUNT; kind++)
-        plan->total_bytes +=
+        plan->my_bytes +=
             plan->live.elements[kind] * (int64_t)trm_type_bytes(plan->tensors[0].type);
+    plan->total_bytes = plan->my_bytes + plan->live.count * row_bytes;
     if (counts == NULL)
         status = trm_error_set(err, TRM_ERR_MEMORY, "out of memory for %d ranks", comm->size);
     status = trm_agree(comm, status, err);
     if (status == TRM_OK)
         status = trm_comm_all_reduce(comm, &plan->total_bytes, 1, TRM_SUM_I64, NULL, err);
     if (status == TRM_OK)
-        status = trm_comm_all_gather(comm, &plan->live.count, counts, sizeof(*counts), NULL, err);
+        status =
+            trm_comm_all_gather(comm, &plan->group.table.count, counts, sizeof(*counts), NULL, err);
     if (status == TRM_OK)
-        status = exchange_slices(comm, plan, counts, err);
+        status = exchange_tables(comm, plan, counts, err);
     free(counts);
+    return status;
+}
+
+/* Collective; agreed. */
+static enum trm_status form_groups(struct trm_comm *comm,
+                                   const struct trm_save_plan_settings *settings,
+                                   struct trm_save_plan *plan, struct trm_error *err)
+{
+    enum trm_status status = TRM_OK;
+    uint64_t *nodes = calloc((size_t)comm->size, sizeof(*nodes));
+    if (nodes == NULL)
+        status = trm_error_set(err, TRM_ERR_MEMORY, "out of memory for %d ranks", comm->size);
+    status = trm_agree(comm, status, err);
+    if (status == TRM_OK)
+        status = trm_comm_all_gather(comm, &settings->node, nodes, sizeof(*nodes), NULL, err);
+    if (status == TRM_OK)
+        status = trm_agree(comm,
+                           trm_shard_group_find(nodes, comm->size, comm->rank,
+                                                settings->shard_group_size, &plan->group, err),
+                           err);
+    if (status == TRM_OK)
+        status = trm_shard_group_place(comm, &plan->group, &plan->live, err);
+    free(nodes);
     return status;
 }
 
@@ -146,23 +168,25 @@ static enum trm_status check_tensors(const struct trm_save_plan *plan, struct tr
     return status;
 }
 
-enum trm_status trm_save_plan_create(struct trm_comm *comm, const char *directory,
-                                     const struct trm_ckpt_tensor *tensors, int tensor_count,
-                                     const struct trm_ckpt_piece *pieces, int piece_count,
+enum trm_status trm_save_plan_create(struct trm_comm *comm,
+                                     const struct trm_save_plan_settings *settings,
                                      struct trm_save_plan *out, struct trm_error *err)
 {
-    struct trm_save_plan plan = {.rank = comm->rank, .size = comm->size};
-    enum trm_status status = trm_file_path(plan.directory, err, "%s", directory);
+    struct trm_save_plan plan = {
+        .rank = comm->rank, .size = comm->size, .group = {.shard_count = 1}};
+    enum trm_status status = trm_file_path(plan.directory, err, "%s", settings->directory);
     if (status == TRM_OK)
-        status = copy_tensors(&plan, tensors, tensor_count, err);
+        status = copy_tensors(&plan, settings->tensors, settings->tensor_count, err);
     if (status == TRM_OK)
         status = check_tensors(&plan, err);
     if (status == TRM_OK)
-        status =
-            trm_slice_set_cut(plan.tensors, tensor_count, pieces, piece_count, &plan.live, err);
+        status = trm_slice_set_cut(plan.tensors, plan.tensor_count, settings->pieces,
+                                   settings->piece_count, &plan.live, err);
     status = trm_agree(comm, status, err);
     if (status == TRM_OK)
-        status = check_cover(comm, &plan, pieces, piece_count, err);
+        status = check_cover(comm, &plan, settings->pieces, settings->piece_count, err);
+    if (status == TRM_OK)
+        status = form_groups(comm, settings, &plan, err);
     if (status == TRM_OK)
         status = gather(comm, &plan, err);
     if (status != TRM_OK) {
@@ -178,6 +202,7 @@ void trm_save_plan_destroy(struct trm_save_plan *plan)
     if (plan == NULL)
         return;
     trm_slice_set_destroy(&plan->live);
+    trm_shard_group_destroy(&plan->group);
     free(plan->tensors);
     free(plan->all_slices);
     plan->tensors = NULL;

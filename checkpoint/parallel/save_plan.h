@@ -1,14 +1,15 @@
 /*
- * What all saves of a run have in common: tensors, this rank's slices, and how large it all is.
+ * What all saves of a run have in common: tensors, this rank's slices, the shard that they go into,
+ * and how large it all is.
  *
  * Made once, collectively; everything that can be found wrong before a byte is written is found
- * here. Rank 0 also holds the slice tables of all ranks, for the view (56 bytes per slice).
+ * here. Rank 0 also holds the slice tables of all shards, for the view (64 bytes per slice).
  */
 #ifndef TRM_CHECKPOINT_PARALLEL_SAVE_PLAN_H
 #define TRM_CHECKPOINT_PARALLEL_SAVE_PLAN_H
 
 #include "base/file.h"
-#include "checkpoint/slice.h"
+#include "checkpoint/parallel/shard_group.h"
 #include "collectives/comm.h"
 
 struct trm_save_plan {
@@ -16,17 +17,29 @@ struct trm_save_plan {
     int rank, size;
     int tensor_count;
     struct trm_ckpt_tensor *tensors; /* owned */
-    struct trm_slice_set live;       /* owned; its data lies in the caller's pieces */
-    int64_t total_bytes;             /* of all ranks' slices */
-    struct trm_slice *all_slices; /* owned, on rank 0: every rank's, by rank; without checksums */
+    struct trm_shard_group group;    /* owned */
+    struct trm_slice_set live;    /* owned, as the shard has it; data lies in the caller's pieces */
+    int64_t my_bytes;             /* of this rank's slices */
+    int64_t total_bytes;          /* of all ranks' slices and tables */
+    struct trm_slice *all_slices; /* owned, on rank 0: all shards' tables; without checksums */
+};
+
+/* What a plan is made from; all borrowed. */
+struct trm_save_plan_settings {
+    const char *directory;
+    const struct trm_ckpt_tensor *tensors; /* equal on all ranks */
+    int tensor_count;
+    const struct trm_ckpt_piece *pieces;
+    int piece_count;
+    uint64_t node;        /* of this rank: tells machines apart */
+    int shard_group_size; /* equal on all ranks */
 };
 
 /* Collective; agreed. Copies the tensors; borrows the pieces' data. The pieces of all ranks cover
  * every tensor in every kind exactly once, else TRM_ERR_INTERNAL naming the tensor. To be destroyed
  * by the caller; written on success alone. */
-enum trm_status trm_save_plan_create(struct trm_comm *comm, const char *directory,
-                                     const struct trm_ckpt_tensor *tensors, int tensor_count,
-                                     const struct trm_ckpt_piece *pieces, int piece_count,
+enum trm_status trm_save_plan_create(struct trm_comm *comm,
+                                     const struct trm_save_plan_settings *settings,
                                      struct trm_save_plan *out, struct trm_error *err);
 void trm_save_plan_destroy(struct trm_save_plan *plan); /* what it owns, not the struct */
 

@@ -1,6 +1,5 @@
 #include "checkpoint/parallel/saver.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -9,8 +8,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/hash.h"
-#include "checkpoint/parallel/save_job.h"
-#include "checkpoint/view.h"
+#include "checkpoint/parallel/save_gather.h"
 #include "collectives/agree.h"
 
 #define POLL_NS 2000000 /* between two looks of a rank that waits */
@@ -50,9 +48,10 @@ static void tell(struct trm_saver *saver, struct trm_save_event event)
 static void start_phase(struct trm_saver *saver, enum trm_save_phase phase)
 {
     static enum trm_status (*const tasks[TRM_SAVE_PHASE_COUNT])(void *, struct trm_error *) = {
-        [TRM_SAVE_STAGING] = trm_save_job_stage,     [TRM_SAVE_WRITING] = trm_save_job_write,
-        [TRM_SAVE_COMMITTING] = trm_save_job_commit, [TRM_SAVE_VERIFYING] = trm_save_job_verify,
-        [TRM_SAVE_PRUNING] = trm_save_job_prune,     [TRM_SAVE_DISCARDING] = trm_save_job_discard,
+        [TRM_SAVE_STAGING] = trm_save_job_stage,      [TRM_SAVE_LAYING_OUT] = trm_save_job_lay_out,
+        [TRM_SAVE_WRITING] = trm_save_job_write,      [TRM_SAVE_COMMITTING] = trm_save_job_commit,
+        [TRM_SAVE_VERIFYING] = trm_save_job_verify,   [TRM_SAVE_PRUNING] = trm_save_job_prune,
+        [TRM_SAVE_DISCARDING] = trm_save_job_discard,
     };
     struct trm_save_job *job = current(saver);
     saver->phase = phase;
@@ -82,7 +81,7 @@ static void tell_done(struct trm_saver *saver)
     tell(saver,
          (struct trm_save_event){.kind = TRM_SAVE_DONE,
                                  .step = job->state.step,
-                                 .bytes = job->there_already ? 0 : job->file.bytes,
+                                 .bytes = job->there_already ? 0 : saver->plan.my_bytes,
                                  .was_there = job->there_already != 0,
                                  .seconds = seconds,
                                  .held_seconds = saver->copies ? job->held_seconds : seconds});
@@ -106,58 +105,38 @@ static void fail(struct trm_saver *saver, const struct trm_error *error)
         event.kind = TRM_SAVE_FAILED;
     }
     tell(saver, event);
-    if (saver->phase == TRM_SAVE_WRITING || saver->phase == TRM_SAVE_COMMITTING)
+    if (saver->phase == TRM_SAVE_LAYING_OUT || saver->phase == TRM_SAVE_WRITING ||
+        saver->phase == TRM_SAVE_COMMITTING)
         start_phase(saver, TRM_SAVE_DISCARDING);
     else
         end_save(saver);
-}
-
-/* Collective: everybody's file record to everybody, and on rank 0 the view. */
-static enum trm_status gather_files(struct trm_saver *saver, struct trm_error *err)
-{
-    struct trm_save_job *job = current(saver);
-    struct trm_comm *comm = saver->settings.comm;
-    enum trm_status status = TRM_OK;
-    job->files = calloc((size_t)comm->size, sizeof(*job->files));
-    if (job->files == NULL)
-        status =
-            trm_error_set(err, TRM_ERR_MEMORY, "out of memory for %d file records", comm->size);
-    status = trm_agree(comm, status, err);
-    if (status == TRM_OK)
-        status = trm_comm_all_gather(comm, &job->file, job->files, sizeof(*job->files), NULL, err);
-    if (status != TRM_OK)
-        return status;
-    for (int rank = 0; rank < comm->size; rank++)
-        if (job->files[rank].bytes > 0)
-            job->files[job->file_count++] = job->files[rank];
-    if (comm->rank == 0) {
-        struct trm_catalog catalog = trm_save_plan_catalog(&saver->plan, &job->state, job->nonce,
-                                                           job->files, job->file_count);
-        status =
-            trm_view_image(&catalog, saver->plan.all_slices, &job->view, &job->view_bytes, err);
-    }
-    return trm_agree(comm, status, err);
 }
 
 /* Collective: the phase is over on all ranks, and well. */
 static enum trm_status next_phase(struct trm_saver *saver, struct trm_error *err)
 {
     struct trm_save_job *job = current(saver);
+    struct trm_comm *comm = saver->settings.comm;
     enum trm_status status = TRM_OK;
     switch (saver->phase) {
     case TRM_SAVE_STAGING:
-        status = trm_comm_broadcast(saver->settings.comm, &job->there_already,
-                                    sizeof(job->there_already), 0, NULL, err);
+        status =
+            trm_comm_broadcast(comm, &job->there_already, sizeof(job->there_already), 0, NULL, err);
         if (status != TRM_OK)
             return status;
         if (!job->there_already) {
-            start_phase(saver, TRM_SAVE_WRITING);
+            start_phase(saver, TRM_SAVE_LAYING_OUT);
             return TRM_OK;
         }
         tell_done(saver);
         break;
+    case TRM_SAVE_LAYING_OUT:
+        status = trm_save_tell_files(comm, job, err);
+        if (status == TRM_OK)
+            start_phase(saver, TRM_SAVE_WRITING);
+        return status;
     case TRM_SAVE_WRITING:
-        status = gather_files(saver, err);
+        status = trm_save_gather_files(comm, &saver->plan, job, err);
         if (status == TRM_OK)
             start_phase(saver, TRM_SAVE_COMMITTING);
         return status;
@@ -242,32 +221,6 @@ enum trm_status trm_saver_wait(struct trm_saver *saver, struct trm_error *err)
     return saver != NULL ? wait_for(saver, 0, err) : TRM_OK;
 }
 
-/* What a save needs before its thread can begin; a failure is the writing phase's. */
-static void prepare(struct trm_saver *saver, struct trm_save_job *job,
-                    const struct trm_ckpt_state *state)
-{
-    const struct trm_save_plan *plan = &saver->plan;
-    struct trm_error *err = &job->early;
-    job->replace_from = saver->settings.replace_from;
-    job->nonce = trm_hash_roll(saver->key, (uint64_t)saver->saves++);
-    snprintf(job->file.name, sizeof(job->file.name), "shard-%05d.h5", plan->rank);
-    enum trm_status status = trm_ckpt_state_copy(state, &job->state, err);
-    if (status != TRM_OK) {
-        /* The counters at least: the phases need to know which save it is. */
-        job->state = *state;
-        job->state.skips = NULL;
-        job->state.skip_count = 0;
-        job->state.config_yaml = job->state.fingerprint = NULL;
-    }
-    struct trm_shard_identity identity =
-        trm_shard_identity_of(&job->state, job->nonce, plan->rank, plan->size);
-    if (status == TRM_OK && job->set->count > 0)
-        status = trm_skeleton_make(&identity, plan->tensors[0].type, job->set, &job->file,
-                                   &job->skeleton, err);
-    if (status == TRM_OK)
-        err->status = TRM_OK;
-}
-
 enum trm_status trm_saver_begin(struct trm_saver *saver, const struct trm_ckpt_state *state,
                                 struct trm_error *err)
 {
@@ -285,7 +238,9 @@ enum trm_status trm_saver_begin(struct trm_saver *saver, const struct trm_ckpt_s
         &saver->jobs[(saver->first + saver->job_count) % TRM_SAVER_SNAPSHOTS];
     if (saver->copies)
         trm_snapshot_take(&job->snapshot, saver->settings.copy_threads);
-    prepare(saver, job, state);
+    job->replace_from = saver->settings.replace_from;
+    job->nonce = trm_hash_roll(saver->key, (uint64_t)saver->saves++);
+    trm_save_prepare(job, state);
     job->begin_ns = begin_ns;
     job->held_seconds = seconds_since(begin_ns);
     if (++saver->job_count == 1)
@@ -354,9 +309,10 @@ enum trm_status trm_saver_create(const struct trm_saver_settings *settings, stru
     saver->copies = settings->snapshots[0] != NULL;
     for (int i = 0; i < TRM_SAVER_SNAPSHOTS; i++)
         saver->jobs[i].skeleton.fd = -1;
-    status = trm_save_plan_create(settings->comm, settings->directory, settings->tensors,
-                                  settings->tensor_count, settings->pieces, settings->piece_count,
-                                  &saver->plan, err);
+    const struct trm_save_plan_settings plan = {
+        settings->directory,   settings->tensors, settings->tensor_count,    settings->pieces,
+        settings->piece_count, settings->node,    settings->shard_group_size};
+    status = trm_save_plan_create(settings->comm, &plan, &saver->plan, err);
     if (status == TRM_OK)
         status = trm_agree(settings->comm, create_jobs(saver, err), err);
     if (status == TRM_OK)

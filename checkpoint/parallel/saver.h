@@ -43,7 +43,7 @@ enum trm_save_event_kind {
 struct trm_save_event {
     enum trm_save_event_kind kind;
     int64_t step;
-    int64_t bytes;       /* DONE: of this rank's shard */
+    int64_t bytes;       /* DONE: of tensors, by this rank */
     bool was_there;      /* DONE: nothing was written, the same checkpoint was there already */
     double seconds;      /* DONE: from begin to durable; WAITED */
     double held_seconds; /* DONE: how long training stood still for it, waits included */
@@ -64,6 +64,9 @@ struct trm_saver_settings {
     int piece_count;
     void *snapshots[TRM_SAVER_SNAPSHOTS]; /* borrowed, of trm_snapshot_bytes each; NULL: none */
     int copy_threads;
+    uint64_t node;        /* tells this rank's machine from others */
+    int shard_group_size; /* at most so many neighbouring ranks of a machine write one shard; 0: all
+                             of them in a large run, else one (shard_group.h); equal on all ranks */
     struct trm_retention retention; /* keep_latest = 0: nothing is read back, nothing removed */
     int64_t replace_from; /* checkpoints of this step and later ones are saved anew, even when they
                              look the same: one of them may have failed to load */

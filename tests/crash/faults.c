@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -289,13 +290,24 @@ PRELOADED int posix_fallocate(int fd, off_t offset, off_t bytes)
     return fallocate(fd, 0, offset, bytes) == 0 ? 0 : errno;
 }
 
+/* One after the other: an older copy of a file that two processes sync must not come last. The lock
+ * goes with a process that is killed. */
+static bool record(int fd)
+{
+    int folder = (int)syscall(SYS_openat, AT_FDCWD, control->image, O_RDONLY | O_CLOEXEC);
+    bool done = folder >= 0 && flock(folder, LOCK_EX) == 0 && image_record(control->image, fd);
+    if (folder >= 0)
+        syscall(SYS_close, folder);
+    return done;
+}
+
 static int sync_any(int fd, long number)
 {
     struct decision decision = decide_fd("fsync", fd, 0);
     if (decision.error != 0)
         return (int)fail(decision.error);
     if (decision.call != NULL && control->image[0] != '\0')
-        return (int)ended(&decision, image_record(control->image, fd) ? 0 : -1);
+        return (int)ended(&decision, record(fd) ? 0 : -1);
     return (int)ended(&decision, syscall(number, fd));
 }
 

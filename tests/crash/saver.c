@@ -1,15 +1,15 @@
 /*
  * The program that is interrupted: a save, by as many ranks as asked for.
  *
- *   crash-saver save DIRECTORY RANKS STEP VALUES ATTEMPT
- *   crash-saver keep DIRECTORY RANKS STEP COUNT ATTEMPT
+ *   crash-saver save DIRECTORY RANKS STEP VALUES ATTEMPT [GROUP]
+ *   crash-saver keep DIRECTORY RANKS STEP COUNT ATTEMPT [GROUP]
  *   crash-saver remove DIRECTORY STEP
  *
  * `save` saves the tests' small model as of step VALUES under the number STEP and waits for it.
  * `keep` saves COUNT steps from STEP on as training does: each is copied and then written by a
  * thread, while the state that it was copied from is overwritten by the next; the newest two are
- * kept. `remove` removes a checkpoint. Exit code 0 when all is durable, 1 with the reason on
- * standard error; killed when a rank was.
+ * kept. GROUP ranks write a shard together. `remove` removes a checkpoint. Exit code 0 when all is
+ * durable, 1 with the reason on standard error; killed when a rank was.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -39,6 +39,7 @@ struct order {
     const char *directory;
     int ranks;
     int count; /* of `keep`; 0: `save` */
+    int group; /* ranks that share a shard; 0: as the library likes it */
     struct trm_ckpt_state state;
 };
 
@@ -47,8 +48,8 @@ static enum trm_status save(struct trm_comm *comm, const struct order *order, st
     struct fixture_pieces mine =
         fixture_pieces_of(1, comm->size, comm->rank, values_of(&order->state));
     enum trm_status status =
-        trm_checkpoint_save(comm, order->directory, &order->state, fixture_tensors, FIXTURE_TENSORS,
-                            mine.pieces, mine.count, NULL, err);
+        trm_checkpoint_save(comm, order->directory, order->group, &order->state, fixture_tensors,
+                            FIXTURE_TENSORS, mine.pieces, mine.count, NULL, err);
     fixture_pieces_free(&mine);
     return status;
 }
@@ -82,7 +83,7 @@ static enum trm_status keep(struct trm_comm *comm, const struct order *order, st
     struct fixture_pieces mine = fixture_pieces_of(1, comm->size, comm->rank, -1);
     struct trm_error failed = {0};
     struct trm_saver *saver = NULL;
-    size_t bytes = (trm_snapshot_bytes(mine.elements, TRM_F32) + 4095) / 4096 * 4096;
+    size_t bytes = (trm_snapshot_bytes(mine.elements, mine.count, TRM_F32) + 4095) / 4096 * 4096;
     char *memory = aligned_alloc(4096, TRM_SAVER_SNAPSHOTS * bytes);
     const struct trm_saver_settings settings = {
         .comm = comm,
@@ -93,6 +94,7 @@ static enum trm_status keep(struct trm_comm *comm, const struct order *order, st
         .piece_count = mine.count,
         .snapshots = {memory, memory + bytes},
         .copy_threads = 1,
+        .shard_group_size = order->group,
         .retention = {.keep_latest = 2},
         .replace_from = INT64_MAX,
         .event = note_failure,
@@ -161,12 +163,14 @@ static int run_ranks(const struct order *order)
 
 int main(int argc, char **argv)
 {
-    bool is_keep = argc == 7 && strcmp(argv[1], "keep") == 0;
+    bool has_order = argc == 7 || argc == 8;
+    bool is_keep = has_order && strcmp(argv[1], "keep") == 0;
     alarm(TIME_LIMIT_S);
-    if (is_keep || (argc == 7 && strcmp(argv[1], "save") == 0)) {
+    if (is_keep || (has_order && strcmp(argv[1], "save") == 0)) {
         struct order order = {.directory = argv[2],
                               .ranks = atoi(argv[3]),
                               .count = is_keep ? atoi(argv[5]) : 0,
+                              .group = argc == 8 ? atoi(argv[7]) : 0,
                               .state = values_state(atoll(argv[4]), atoll(argv[5]))};
         order.state.attempt = atoll(argv[6]);
         return run_ranks(&order);
@@ -175,8 +179,8 @@ int main(int argc, char **argv)
         struct trm_error err = {0};
         return report(trm_store_remove(argv[2], atoll(argv[3]), VALUES_ATTEMPT, &err), &err);
     }
-    fprintf(stderr, "usage: crash-saver save DIRECTORY RANKS STEP VALUES ATTEMPT\n"
-                    "       crash-saver keep DIRECTORY RANKS STEP COUNT ATTEMPT\n"
+    fprintf(stderr, "usage: crash-saver save DIRECTORY RANKS STEP VALUES ATTEMPT [GROUP]\n"
+                    "       crash-saver keep DIRECTORY RANKS STEP COUNT ATTEMPT [GROUP]\n"
                     "       crash-saver remove DIRECTORY STEP\n");
     return 2;
 }

@@ -24,6 +24,8 @@ struct saving {
 static const struct saving savings[] = {
     {"one rank", {"save", "@", "1", "20", "20", "3"}, 20},
     {"two ranks", {"save", "@", "2", "20", "20", "3"}, 20},
+    {"two ranks into one file", {"save", "@", "2", "20", "20", "3", "2"}, 20},
+    {"the writer threads of two ranks into one file", {"keep", "@", "2", "20", "2", "3", "2"}, 21},
     {"a writer thread", {"keep", "@", "1", "20", "2", "3"}, 21},
 };
 #define SAVINGS (sizeof(savings) / sizeof(savings[0]))
@@ -34,7 +36,7 @@ static struct trial_set one_older(struct trial *trial)
     char directory[TRM_PATH_BYTES];
     trial_reset(trial);
     trial_checkpoints(trial->before, directory);
-    trial_save(directory, 1, 10, 10);
+    trial_save(directory, 1, 1, 10, 10);
     there.values[10] = 10;
     return there;
 }

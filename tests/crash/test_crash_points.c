@@ -41,6 +41,18 @@ static const struct scenario scenarios[] = {
      20,
      false},
     {"a save by two ranks", {"save", "@", "2", "20", "20", "3"}, {10}, false, 20, false},
+    {"a save by two ranks into one file",
+     {"save", "@", "2", "20", "20", "3", "2"},
+     {10},
+     false,
+     20,
+     false},
+    {"a save by three ranks into two files",
+     {"save", "@", "3", "20", "20", "3", "2"},
+     {10},
+     true,
+     20,
+     false},
     {"a step saved anew", {"save", "@", "1", "20", "40", "3"}, {10, 20}, false, 40, false},
     {"a step saved anew where names cannot be exchanged",
      {"save", "@", "1", "20", "40", "3"},
@@ -56,6 +68,12 @@ static const struct scenario scenarios[] = {
      false},
     {"two saves by the writer threads of two ranks, and old ones removed",
      {"keep", "@", "2", "30", "2", "3"},
+     {10, 20},
+     false,
+     TRIAL_OWN_VALUES,
+     false},
+    {"two saves by the writer threads of two ranks into one file, and old ones removed",
+     {"keep", "@", "2", "30", "2", "3", "2"},
      {10, 20},
      false,
      TRIAL_OWN_VALUES,
@@ -79,7 +97,7 @@ static struct trial_set set_up(struct trial *trial, const struct scenario *scena
     trial_reset(trial);
     trial_checkpoints(trial->before, directory);
     for (int i = 0; scenario->there[i] > 0; i++) {
-        trial_save(directory, 1, scenario->there[i], scenario->there[i]);
+        trial_save(directory, 1, 1, scenario->there[i], scenario->there[i]);
         there.values[scenario->there[i]] = scenario->there[i];
     }
     if (scenario->leftovers) {

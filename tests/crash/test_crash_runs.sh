@@ -11,9 +11,10 @@ calls=$(wc -l <"$scratch/counted.calls")
 [ "$calls" -gt 150 ] || fail "three saves by two ranks are only $calls calls"
 echo "three saves by two ranks, old ones removed: $calls calls"
 
-# The number of the first call of a sort in the save of step 8.
-call_of() { # call_of NAME PATH
-    awk -v name="$1" -v path="$2" '$2 ~ name && $3 ~ path { print $1; exit }' "$scratch/counted.calls"
+# The number of the first call of a sort in the save of step 8, or of a later one.
+call_of() { # call_of NAME PATH [WHICH [RUN]]
+    awk -v name="$1" -v path="$2" -v which="${3:-1}" '$2 ~ name && $3 ~ path && ++n == which { print $1; exit }' \
+        "$scratch/${4:-counted}.calls"
 }
 
 points="$(call_of mkdir step-00000008) $(call_of pwrite 'step-00000008.*shard-00001')
@@ -34,6 +35,23 @@ for number in $points; do
     # At the last step there is no save any more that would clear up.
     [ "$(hidden "$name")" = 0 ] || [ "$resumed" = 12 ] || fail "killed at call $where: leftovers"
     pass "killed at call $where: resumed from step $resumed, equal"
+done
+
+# Both ranks write one file; killed in the middle of its data, and at the second fsync of it.
+disturb shared 2 count --keep-latest 2 --shard-group-size 2 || fail "a counted run: $(cat "$scratch/shared.err")"
+equal shared whole "two ranks to a file"
+[ "$(ls "$(final shared)"/shard-* | wc -l)" = 1 ] || fail "two ranks did not share a file"
+for number in $(call_of pwrite 'step-00000008.*shard-00000' 40 shared) $(call_of fsync 'step-00000008.*shard-00000' 2 shared); do
+    name=shared_killed_$number
+    code=0
+    disturb "$name" 2 "kill:$number" --keep-latest 2 --shard-group-size 2 || code=$?
+    [ "$code" != 0 ] || fail "to be killed at call $number, it ended"
+    where=$(tail -1 "$scratch/$name.calls")
+    must_train "$name" 1 $settings --train-iters 12 --keep-latest 2
+    said "$name" "resumed from"
+    ! grep -q "passed over" "$scratch/$name.err" || fail "killed at call $where: $(cat "$scratch/$name.err")"
+    equal "$name" whole "killed at call $where"
+    pass "two ranks to a file, killed at call $where: equal"
 done
 
 must_disturb() {

@@ -148,19 +148,19 @@ int trial_run(struct trial *trial, const char *const *arguments, bool power)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-void trial_save(const char *directory, int ranks, int64_t step, int64_t values)
+void trial_save(const char *directory, int ranks, int group, int64_t step, int64_t values)
 {
-    char saver[TRM_PATH_BYTES], numbers[4][24];
-    const int64_t given[4] = {ranks, step, values, VALUES_ATTEMPT};
+    char saver[TRM_PATH_BYTES], numbers[5][24];
+    const int64_t given[5] = {ranks, step, values, VALUES_ATTEMPT, group};
     int status = 0;
     beside(SAVER, saver);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         snprintf(numbers[i], sizeof(numbers[i]), "%lld", (long long)given[i]);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         execl(saver, saver, "save", directory, numbers[0], numbers[1], numbers[2], numbers[3],
-              (char *)NULL);
+              numbers[4], (char *)NULL);
         _exit(127);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -304,8 +304,8 @@ const char *trial_save_next(const char *directory, int64_t step, struct trial_se
     state.attempt = VALUES_ATTEMPT + 1;
     assert_int_equal(trm_comm_self(&self, NULL), TRM_OK);
     enum trm_status status =
-        trm_checkpoint_save(self, directory, &state, fixture_tensors, FIXTURE_TENSORS, all.pieces,
-                            all.count, NULL, &err);
+        trm_checkpoint_save(self, directory, 0, &state, fixture_tensors, FIXTURE_TENSORS,
+                            all.pieces, all.count, NULL, &err);
     int hidden = trial_hidden(directory, true);
     trm_comm_destroy(self);
     fixture_pieces_free(&all);

@@ -39,8 +39,8 @@ void trial_checkpoints(const char *root, char path[TRM_PATH_BYTES]);
  * code, or -signal. */
 int trial_run(struct trial *trial, const char *const *arguments, bool power);
 
-/* Saves without faults, by `ranks` processes. */
-void trial_save(const char *directory, int ranks, int64_t step, int64_t values);
+/* Saves without faults, by `ranks` processes, of which `group` share a shard. */
+void trial_save(const char *directory, int ranks, int group, int64_t step, int64_t values);
 
 /* Which checkpoints there are to be found, and with the values of which step. */
 struct trial_set {

@@ -8,6 +8,7 @@
 #include "checkpoint/parallel/load.h"
 #include "checkpoint/parallel/save.h"
 #include "checkpoint/store.h"
+#include "checkpoint/verify.h"
 
 /* The model and its cuts are those of the unit tests. */
 #include "tests/unit/checkpoint/fixture.c"
@@ -27,15 +28,15 @@ static void remove_shared_directory(struct trm_comm *world, const char *path)
         fixture_directory_free(path);
 }
 
-/* Saves `step` as tensor_size x (world / tensor_size). */
+/* Saves `step` as tensor_size x (world / tensor_size), `group` ranks to a shard. */
 static enum trm_status save(struct trm_comm *world, const char *directory, int64_t step,
-                            int tensor_size, int64_t *bytes, struct trm_error *err)
+                            int tensor_size, int group, int64_t *bytes, struct trm_error *err)
 {
     struct trm_ckpt_state training = fixture_state(step);
     struct fixture_pieces mine =
         fixture_pieces_of(tensor_size, world->size / tensor_size, world->rank, step);
     enum trm_status status =
-        trm_checkpoint_save(world, directory, &training, fixture_tensors, FIXTURE_TENSORS,
+        trm_checkpoint_save(world, directory, group, &training, fixture_tensors, FIXTURE_TENSORS,
                             mine.pieces, mine.count, bytes, err);
     fixture_pieces_free(&mine);
     return status;
@@ -63,28 +64,49 @@ static bool load(struct trm_comm *world, const char *directory, int64_t step, in
     return ok;
 }
 
+/* So many files, and every byte of them is as the manifest and their HDF5 structure say. */
+static bool is_sound(const char *directory, int64_t step, int files)
+{
+    char path[TRM_PATH_BYTES];
+    struct trm_stored *stored = NULL;
+    struct trm_error err = {0};
+    enum trm_status status = trm_store_step_path(directory, step, path, &err);
+    if (status == TRM_OK)
+        status = trm_stored_open(path, &stored, &err);
+    if (status == TRM_OK)
+        status = trm_verify(stored, NULL, &err);
+    bool sound = status == TRM_OK && stored->catalog.file_count == files &&
+                 stored->catalog.shard_count == files;
+    trm_stored_close(stored);
+    return sound;
+}
+
 static void what_is_saved_in_one_layout_loads_in_any_other(void **state)
 {
     struct trm_comm *world = *state;
     static const int layouts[][2] = {{1, 1}, {2, 1}, {1, 3}, {2, 2}, {3, 1}, {1, 4}};
-    for (int tensor_size = 1; tensor_size <= world->size; tensor_size++) {
+    /* A file for each rank, for two of them, for all; by every tensor-parallel size. */
+    for (int i = 0; i < 3 * world->size; i++) {
+        const int groups[] = {1, 2, world->size};
+        int tensor_size = i / 3 + 1, group = groups[i % 3];
         if (world->size % tensor_size != 0)
             continue;
         char directory[TRM_PATH_BYTES];
         struct trm_error err = {0};
         int64_t bytes = 0;
         shared_directory(world, directory);
-        enum trm_status status = save(world, directory, 20, tensor_size, &bytes, &err);
+        enum trm_status status = save(world, directory, 20, tensor_size, group, &bytes, &err);
         assert_on_all_ranks(world, status == TRM_OK && bytes > 0);
-        for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
-            bool ok = load(world, directory, 20, layouts[i][0], layouts[i][1], &err);
+        assert_on_all_ranks(world, is_sound(directory, 20, (world->size + group - 1) / group));
+        for (size_t l = 0; l < sizeof(layouts) / sizeof(layouts[0]); l++) {
+            bool ok = load(world, directory, 20, layouts[l][0], layouts[l][1], &err);
             assert_on_all_ranks(world, ok);
         }
         remove_shared_directory(world, directory);
     }
 }
 
-static void a_rank_without_pieces_writes_no_shard(void **state)
+static void a_rank_without_pieces_writes_nothing(void **state)
 {
     struct trm_comm *world = *state;
     char directory[TRM_PATH_BYTES];
@@ -95,7 +117,7 @@ static void a_rank_without_pieces_writes_no_shard(void **state)
     struct fixture_pieces all = fixture_pieces_of(1, 1, 0, 5);
     int last = world->size - 1;
     enum trm_status status =
-        trm_checkpoint_save(world, directory, &training, fixture_tensors, FIXTURE_TENSORS,
+        trm_checkpoint_save(world, directory, 2, &training, fixture_tensors, FIXTURE_TENSORS,
                             all.pieces, world->rank == last ? all.count : 0, &bytes, &err);
     assert_on_all_ranks(world, status == TRM_OK && (bytes > 0) == (world->rank == last));
     assert_on_all_ranks(world, load(world, directory, 5, 1, 2, &err));
@@ -110,15 +132,15 @@ static void a_step_that_is_there_is_left_alone_and_another_state_replaces_it(voi
     struct trm_error err = {0};
     int64_t bytes = -1;
     shared_directory(world, directory);
-    enum trm_status status = save(world, directory, 20, 1, &bytes, &err);
+    enum trm_status status = save(world, directory, 20, 1, 2, &bytes, &err);
     assert_on_all_ranks(world, status == TRM_OK && bytes > 0);
-    status = save(world, directory, 20, 1, &bytes, &err);
+    status = save(world, directory, 20, 1, 2, &bytes, &err);
     assert_on_all_ranks(world, status == TRM_OK && bytes == 0);
 
     struct trm_ckpt_state training = fixture_state(20);
     struct fixture_pieces mine = fixture_pieces_of(1, world->size, world->rank, 40);
     training.config_yaml = (char[]){"lr: 3\n"};
-    status = trm_checkpoint_save(world, directory, &training, fixture_tensors, FIXTURE_TENSORS,
+    status = trm_checkpoint_save(world, directory, 2, &training, fixture_tensors, FIXTURE_TENSORS,
                                  mine.pieces, mine.count, &bytes, &err);
     assert_on_all_ranks(world, status == TRM_OK && bytes > 0);
     fixture_pieces_free(&mine);
@@ -134,7 +156,7 @@ static void a_step_that_is_there_is_left_alone_and_another_state_replaces_it(voi
 
     strcpy(training.run_id, "another");
     mine = fixture_pieces_of(1, world->size, world->rank, 20);
-    status = trm_checkpoint_save(world, directory, &training, fixture_tensors, FIXTURE_TENSORS,
+    status = trm_checkpoint_save(world, directory, 2, &training, fixture_tensors, FIXTURE_TENSORS,
                                  mine.pieces, mine.count, &bytes, &err);
     assert_on_all_ranks(world, status == TRM_ERR_MISMATCH &&
                                    strstr(err.text, "belongs to run run-a1b2") != NULL &&
@@ -151,7 +173,7 @@ static void one_ranks_failure_is_everybodys_and_leaves_no_trace(void **state)
     struct trm_error err = {0};
     const int last = world->size - 1;
     shared_directory(world, directory);
-    assert_on_all_ranks(world, save(world, directory, 10, 1, NULL, &err) == TRM_OK);
+    assert_on_all_ranks(world, save(world, directory, 10, 1, 2, NULL, &err) == TRM_OK);
 
     /* A piece outside its tensor. */
     struct trm_ckpt_state training = fixture_state(20);
@@ -160,7 +182,7 @@ static void one_ranks_failure_is_everybodys_and_leaves_no_trace(void **state)
     if (world->rank == last)
         mine.pieces[0].rect.row = 1000;
     enum trm_status status =
-        trm_checkpoint_save(world, directory, &training, fixture_tensors, FIXTURE_TENSORS,
+        trm_checkpoint_save(world, directory, 2, &training, fixture_tensors, FIXTURE_TENSORS,
                             mine.pieces, mine.count, NULL, &err);
     assert_on_all_ranks(world, status == TRM_ERR_INTERNAL &&
                                    strstr(err.text, "lies outside tensor \"tok_embed\"") != NULL);
@@ -168,7 +190,7 @@ static void one_ranks_failure_is_everybodys_and_leaves_no_trace(void **state)
 
     /* A piece that is missing. */
     int count = world->rank == last ? mine.count - 1 : mine.count;
-    status = trm_checkpoint_save(world, directory, &training, fixture_tensors, FIXTURE_TENSORS,
+    status = trm_checkpoint_save(world, directory, 2, &training, fixture_tensors, FIXTURE_TENSORS,
                                  mine.pieces, count, NULL, &err);
     assert_on_all_ranks(world, status == TRM_ERR_INTERNAL &&
                                    strstr(err.text, "do not cover exp_avg_sq of ") != NULL);
@@ -181,7 +203,7 @@ static void one_ranks_failure_is_everybodys_and_leaves_no_trace(void **state)
 
     /* A directory that cannot be made. */
     status = trm_file_path(path, &err, "%s/step-00000010/manifest.json/x", directory);
-    status = trm_checkpoint_save(world, path, &training, fixture_tensors, FIXTURE_TENSORS,
+    status = trm_checkpoint_save(world, path, 2, &training, fixture_tensors, FIXTURE_TENSORS,
                                  mine.pieces, mine.count, NULL, &err);
     assert_on_all_ranks(world, status == TRM_ERR_IO && strstr(err.text, "manifest.json") != NULL);
 
@@ -201,6 +223,12 @@ static void note(void *context, const char *path, const char *reason)
     if (notes->count < 2)
         snprintf(notes->text[notes->count], sizeof(notes->text[0]), "%s: %s", path, reason);
     notes->count++;
+}
+
+/* Two ranks to a shard. */
+static int last_shard(const struct trm_comm *world)
+{
+    return (world->size - 1) / 2;
 }
 
 static void truncate_last_shard(const char *step, int last)
@@ -227,15 +255,15 @@ static void what_is_not_sound_is_passed_over_for_the_older_one(void **state)
         struct notes notes = {0};
         struct trm_checkpoint *checkpoint = NULL;
         shared_directory(world, directory);
-        assert_on_all_ranks(world, save(world, directory, 10, 1, NULL, &err) == TRM_OK);
-        assert_on_all_ranks(world, save(world, directory, 20, 1, NULL, &err) == TRM_OK);
+        assert_on_all_ranks(world, save(world, directory, 10, 1, 2, NULL, &err) == TRM_OK);
+        assert_on_all_ranks(world, save(world, directory, 20, 1, 2, NULL, &err) == TRM_OK);
         trm_store_step_path(directory, 20, step, NULL);
         if (world->rank == 0)
-            damages[i](step, world->size - 1);
+            damages[i](step, last_shard(world));
         trm_comm_barrier(world, NULL, NULL);
         enum trm_status status =
             trm_checkpoint_open(world, directory, -1, note, &notes, &checkpoint, &err);
-        snprintf(name, sizeof(name), "shard-%05d.h5", world->size - 1);
+        snprintf(name, sizeof(name), "shard-%05d.h5", last_shard(world));
         bool ok = status == TRM_OK && trm_checkpoint_catalog(checkpoint)->state.step == 10 &&
                   notes.count == (world->rank == 0) &&
                   (world->rank != 0 || strstr(notes.text[0], name) != NULL);
@@ -255,7 +283,7 @@ static void a_flipped_bit_in_a_tensor_fails_the_load_of_all_by_name(void **state
     struct trm_error err = {0};
     struct trm_checkpoint *checkpoint = NULL;
     shared_directory(world, directory);
-    assert_on_all_ranks(world, save(world, directory, 20, 1, NULL, &err) == TRM_OK);
+    assert_on_all_ranks(world, save(world, directory, 20, 1, 2, NULL, &err) == TRM_OK);
     enum trm_status status =
         trm_checkpoint_open(world, directory, -1, NULL, NULL, &checkpoint, &err);
     assert_on_all_ranks(world, status == TRM_OK);
@@ -281,7 +309,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_saved_in_one_layout_loads_in_any_other),
-        cmocka_unit_test(a_rank_without_pieces_writes_no_shard),
+        cmocka_unit_test(a_rank_without_pieces_writes_nothing),
         cmocka_unit_test(a_step_that_is_there_is_left_alone_and_another_state_replaces_it),
         cmocka_unit_test(one_ranks_failure_is_everybodys_and_leaves_no_trace),
         cmocka_unit_test(what_is_not_sound_is_passed_over_for_the_older_one),

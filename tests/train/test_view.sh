@@ -12,6 +12,8 @@ compare() { "$python" "$TRIREME_SOURCE/tests/train/compare_view.py" "$1" "$scrat
 must_train six 6 --tp 2 --train-iters 6 --lr-decay-iters 20 --eval-iters 0
 step=$(final six)
 [ "$(ls "$step"/shard-*.h5 | wc -l)" = 6 ] || fail "six ranks leave six shards"
+must_train shared 6 --tp 2 --train-iters 6 --lr-decay-iters 20 --eval-iters 0 --shard-group-size 4 --save-interval 3
+[ "$(ls "$(final shared)"/shard-*.h5 | wc -l)" = 2 ] || fail "six ranks, four to a shard, leave two"
 
 # What a trainer of one rank holds after it loaded that: read from its own single shard.
 must_train one 1 --load "$step" --train-iters 6 --lr-decay-iters 20 --eval-iters 0
@@ -19,6 +21,9 @@ mkdir "$scratch/held"
 "$dump" "$(final one)" "$scratch/held"
 compare "$step" || { cat "$scratch/compared"; fail "the view is not what the trainer holds"; }
 pass "tensor-parallel 2 x data-parallel 3: $(cat "$scratch/compared")"
+compare "$(final shared)" || { cat "$scratch/compared"; fail "the view of shared shards is not what the trainer holds"; }
+"$TRIREME_BIN/trireme" ckpt verify "$(final shared)" >/dev/null || fail "shared shards do not verify"
+pass "the same, four ranks to a shard: $(cat "$scratch/compared")"
 compare "$(final one)" || fail "the view of one shard is not what the trainer holds"
 pass "one rank: $(cat "$scratch/compared")"
 

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -34,11 +36,50 @@ static void cores_follow_the_affinity_of_the_process(void **state)
     assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
 }
 
+/* In a child, under a name of its own where it may have one: 0 same id, 1 another, 77 may not. */
+static int id_under(const char *name, uint64_t expected)
+{
+    if (name != NULL && (unshare(CLONE_NEWUTS) != 0 || sethostname(name, strlen(name)) != 0))
+        return 77;
+    return trm_machine_id() != expected;
+}
+
+static int child_id_under(const char *name, uint64_t expected)
+{
+    int status = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(id_under(name, expected));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void processes_of_a_machine_have_one_id(void **state)
+{
+    (void)state;
+    assert_int_equal(child_id_under(NULL, trm_machine_id()), 0);
+}
+
+static void another_name_is_another_machine(void **state)
+{
+    (void)state;
+    int code = child_id_under("trireme-elsewhere", trm_machine_id());
+    if (code == 77) {
+        print_message("another host name takes root\n");
+        skip();
+    }
+    assert_int_equal(code, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(available_memory_is_some_and_no_more_than_the_machine_has),
         cmocka_unit_test(cores_follow_the_affinity_of_the_process),
+        cmocka_unit_test(processes_of_a_machine_have_one_id),
+        cmocka_unit_test(another_name_is_another_machine),
     };
     return cmocka_run_group_tests_name("base/machine", tests, NULL, NULL);
 }

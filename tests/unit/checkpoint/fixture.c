@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checkpoint/placement.h"
 #include "checkpoint/shard.h"
 #include "checkpoint/store.h"
 
@@ -124,21 +125,53 @@ const char *fixture_wrong(const struct fixture_pieces *pieces, int64_t step, cha
     return NULL;
 }
 
-void fixture_save(const char *directory, const struct trm_ckpt_state *state, int tensor_size,
-                  int data_size)
+/* What a shard of ranks [first, end) holds, in `memory`. */
+struct shared {
+    struct fixture_pieces pieces[64];
+    struct trm_slice_set set;
+};
+
+static void share_shard(struct shared *shared, int tensor_size, int data_size, int first, int end,
+                        int64_t step)
 {
-    fixture_save_values(directory, state, state->step, tensor_size, data_size);
+    struct trm_error err = {0};
+    struct trm_slice_set *all = &shared->set;
+    int64_t counts[64], origins[4096];
+    all->slices = calloc(4096, sizeof(*all->slices));
+    all->data = calloc(4096, sizeof(*all->data));
+    const void **data = calloc(4096, sizeof(*data));
+    for (int rank = first; rank < end; rank++) {
+        struct fixture_pieces *pieces = &shared->pieces[rank - first];
+        struct trm_slice_set mine;
+        *pieces = fixture_pieces_of(tensor_size, data_size, rank, step);
+        assert_ok(trm_slice_set_cut(fixture_tensors, FIXTURE_TENSORS, pieces->pieces, pieces->count,
+                                    &mine, &err),
+                  err);
+        counts[rank - first] = mine.count;
+        for (int64_t i = 0; i < mine.count; i++, all->count++) {
+            assert_true(all->count < 4096);
+            all->slices[all->count] = mine.slices[i];
+            data[all->count] = mine.data[i];
+        }
+        trm_slice_set_destroy(&mine);
+    }
+    assert_ok(trm_placement_make(all->slices, counts, end - first, origins, all->elements, &err),
+              err);
+    for (int64_t row = 0; row < all->count; row++)
+        all->data[row] = data[origins[row]];
+    free(data);
 }
 
-void fixture_save_values(const char *directory, const struct trm_ckpt_state *state,
-                         int64_t value_step, int tensor_size, int data_size)
+static void save_all(const char *directory, const struct trm_ckpt_state *state, int64_t value_step,
+                     int tensor_size, int data_size, int group)
 {
     struct trm_error err = {0};
     struct trm_ckpt_file files[64] = {0};
+    int ranks = tensor_size * data_size;
     struct trm_catalog catalog = {.state = *state,
                                   .tensor_count = FIXTURE_TENSORS,
                                   .tensors = (struct trm_ckpt_tensor *)fixture_tensors,
-                                  .shard_count = tensor_size * data_size,
+                                  .shard_count = (ranks + group - 1) / group,
                                   .files = files,
                                   .kinds = {true, true, true},
                                   .nonce = (uint64_t)state->step * 77 + (uint64_t)state->attempt,
@@ -146,25 +179,42 @@ void fixture_save_values(const char *directory, const struct trm_ckpt_state *sta
     char stage[TRM_PATH_BYTES], path[TRM_PATH_BYTES];
     assert_ok(trm_store_stage(directory, state->step, state->attempt, &err), err);
     assert_ok(trm_store_stage_path(directory, state->step, state->attempt, stage, &err), err);
-    for (int rank = 0; rank < catalog.shard_count; rank++) {
-        struct fixture_pieces pieces = fixture_pieces_of(tensor_size, data_size, rank, value_step);
-        struct trm_slice_set set;
-        assert_ok(trm_slice_set_cut(fixture_tensors, FIXTURE_TENSORS, pieces.pieces, pieces.count,
-                                    &set, &err),
-                  err);
-        if (set.count > 0) {
+    for (int shard = 0; shard < catalog.shard_count; shard++) {
+        struct shared shared = {0};
+        int first = shard * group, end = first + group < ranks ? first + group : ranks;
+        share_shard(&shared, tensor_size, data_size, first, end, value_step);
+        if (shared.set.count > 0) {
             struct trm_ckpt_file *file = &files[catalog.file_count++];
             struct trm_shard_identity identity =
-                trm_shard_identity_of(state, catalog.nonce, rank, catalog.shard_count);
-            snprintf(file->name, sizeof(file->name), "shard-%05d.h5", rank);
+                trm_shard_identity_of(state, catalog.nonce, shard, catalog.shard_count);
+            snprintf(file->name, sizeof(file->name), "shard-%05d.h5", shard);
             assert_ok(trm_file_path(path, &err, "%s/%s", stage, file->name), err);
-            assert_ok(trm_shard_create(path, &identity, TRM_F32, &set, file, &err), err);
-            assert_ok(trm_shard_write(path, &identity, TRM_F32, &set, file, &err), err);
+            assert_ok(trm_shard_create(path, &identity, TRM_F32, &shared.set, file, &err), err);
+            assert_ok(trm_shard_write(path, &identity, TRM_F32, &shared.set, file, &err), err);
         }
-        trm_slice_set_destroy(&set);
-        fixture_pieces_free(&pieces);
+        trm_slice_set_destroy(&shared.set);
+        for (int i = 0; i < end - first; i++)
+            fixture_pieces_free(&shared.pieces[i]);
     }
     assert_ok(trm_store_commit(directory, &catalog, &err), err);
+}
+
+void fixture_save(const char *directory, const struct trm_ckpt_state *state, int tensor_size,
+                  int data_size)
+{
+    save_all(directory, state, state->step, tensor_size, data_size, 1);
+}
+
+void fixture_save_grouped(const char *directory, const struct trm_ckpt_state *state,
+                          int tensor_size, int data_size, int group)
+{
+    save_all(directory, state, state->step, tensor_size, data_size, group);
+}
+
+void fixture_save_values(const char *directory, const struct trm_ckpt_state *state,
+                         int64_t value_step, int tensor_size, int data_size)
+{
+    save_all(directory, state, value_step, tensor_size, data_size, 1);
 }
 
 void fixture_directory(char path[TRM_PATH_BYTES])

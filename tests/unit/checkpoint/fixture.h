@@ -45,6 +45,10 @@ const char *fixture_wrong(const struct fixture_pieces *pieces, int64_t step, cha
 void fixture_save(const char *directory, const struct trm_ckpt_state *state, int tensor_size,
                   int data_size);
 
+/* The same where `group` ranks share a shard. */
+void fixture_save_grouped(const char *directory, const struct trm_ckpt_state *state,
+                          int tensor_size, int data_size, int group);
+
 /* The same with the values of another step; NaN for value_step < 0. */
 void fixture_save_values(const char *directory, const struct trm_ckpt_state *state,
                          int64_t value_step, int tensor_size, int data_size);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "checkpoint/shard.h"
 #include "checkpoint/skeleton.h"
@@ -26,7 +28,7 @@ static void open_shard(struct shard *shard)
     assert_ok(trm_slice_set_cut(fixture_tensors, FIXTURE_TENSORS, shard->pieces.pieces,
                                 shard->pieces.count, &shard->live, &err),
               err);
-    shard->memory = malloc(trm_snapshot_bytes(shard->pieces.elements, TRM_F32));
+    shard->memory = malloc(trm_snapshot_bytes(shard->pieces.elements, TRM_KIND_COUNT, TRM_F32));
     assert_ok(trm_snapshot_create(&shard->live, TRM_F32, shard->memory, &shard->snapshot, &err),
               err);
 }
@@ -46,7 +48,8 @@ static void a_snapshot_is_the_state_at_the_time_whatever_happens_to_it_later(voi
     open_shard(&shard);
     for (int threads = 1; threads <= 5; threads += 2) {
         struct fixture_pieces expected = fixture_pieces_of(1, 1, 0, 7);
-        memset(shard.memory, 0xee, trm_snapshot_bytes(shard.pieces.elements, TRM_F32));
+        memset(shard.memory, 0xee,
+               trm_snapshot_bytes(shard.pieces.elements, TRM_KIND_COUNT, TRM_F32));
         memcpy(shard.pieces.memory, expected.memory, (size_t)expected.elements * sizeof(float));
         trm_snapshot_take(&shard.snapshot, threads);
         memset(shard.pieces.memory, 0, (size_t)shard.pieces.elements * sizeof(float));
@@ -73,7 +76,7 @@ static void each_kind_is_one_aligned_block_without_gaps(void **state)
         assert_true((const char *)set->data[i] >= (const char *)shard.memory);
         assert_true((const char *)set->data[i] + trm_slice_bytes(&set->slices[i], TRM_F32) <=
                     (const char *)shard.memory +
-                        trm_snapshot_bytes(shard.pieces.elements, TRM_F32));
+                        trm_snapshot_bytes(shard.pieces.elements, TRM_KIND_COUNT, TRM_F32));
     }
     close_shard(&shard);
 }
@@ -180,6 +183,88 @@ static void a_stream_writes_and_reads_back_ranges_of_any_alignment(void **state)
     fixture_directory_free(directory);
 }
 
+enum { WRITERS = 4, RANGES = 60 };
+
+/* Range `i` of all: of an odd size, some over what goes past the page cache; dealt out in turn. */
+static size_t range_bytes(int i)
+{
+    return i % 3 == 0 ? 100u + (unsigned)i * 37u : (300u << 10) + (unsigned)i * 1237u;
+}
+
+static unsigned char byte_of(int64_t offset)
+{
+    return (unsigned char)((uint64_t)offset * 2654435761u >> 11);
+}
+
+/* In a child: every fourth range; from memory that lies like the file, or not. */
+static int write_ranges(const char *path, int writer)
+{
+    struct trm_stream stream;
+    struct trm_error err = {0};
+    char *memory[RANGES] = {NULL};
+    int64_t offset = 0;
+    enum trm_status status = trm_stream_open(path, &stream, &err);
+    for (int i = 0; status == TRM_OK && i < RANGES; offset += (int64_t)range_bytes(i++)) {
+        if (i % WRITERS != writer)
+            continue;
+        char *data = memory[i] = aligned_alloc(4096, (range_bytes(i) + 2 * 4096) / 4096 * 4096);
+        data += i % 2 == 0 ? offset % 4096 : 1;
+        for (size_t k = 0; k < range_bytes(i); k++)
+            data[k] = (char)byte_of(offset + (int64_t)k);
+        status = trm_stream_put(&stream, data, range_bytes(i), offset, &err);
+    }
+    if (status == TRM_OK)
+        status = trm_stream_flush(&stream, &err);
+    if (status == TRM_OK)
+        status = trm_file_sync(stream.fd, path, &err);
+    if (status == TRM_OK)
+        status = trm_stream_close(&stream, &err);
+    for (int i = 0; i < RANGES; i++)
+        free(memory[i]);
+    return status != TRM_OK;
+}
+
+static void processes_write_neighbouring_ranges_of_one_file(void **state)
+{
+    (void)state;
+    char directory[TRM_PATH_BYTES], path[TRM_PATH_BYTES];
+    struct trm_error err = {0};
+    struct trm_stream stream;
+    int64_t total = 0;
+    for (int i = 0; i < RANGES; i++)
+        total += (int64_t)range_bytes(i);
+    fixture_directory(directory);
+    assert_ok(trm_file_path(path, &err, "%s/shared", directory), err);
+    for (int round = 0; round < 5; round++) {
+        int failed = 0, status = 0;
+        (void)unlink(path);
+        assert_ok(trm_file_write_all(path, "", 0, false, &err), err);
+        assert_int_equal(truncate(path, total), 0);
+        fflush(NULL);
+        for (int writer = 0; writer < WRITERS; writer++) {
+            pid_t child = fork();
+            assert_true(child >= 0);
+            if (child == 0)
+                _exit(write_ranges(path, writer));
+        }
+        for (int writer = 0; writer < WRITERS; writer++)
+            failed += wait(&status) < 0 || status != 0;
+        assert_int_equal(failed, 0);
+        /* From the disk, and whatever the page cache had. */
+        assert_ok(trm_stream_open_read(path, round % 2 == 0, &stream, &err), err);
+        for (int64_t at = 0; at < total; at += 1 << 20) {
+            const void *data = NULL;
+            size_t part = total - at < 1 << 20 ? (size_t)(total - at) : (size_t)1 << 20;
+            assert_ok(trm_stream_read(&stream, part, at, &data, &err), err);
+            for (size_t k = 0; k < part; k++)
+                if (((const unsigned char *)data)[k] != byte_of(at + (int64_t)k))
+                    fail_msg("round %d: byte %lld is another", round, (long long)at + (long long)k);
+        }
+        assert_ok(trm_stream_close(&stream, &err), err);
+    }
+    fixture_directory_free(directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +272,7 @@ int main(void)
         cmocka_unit_test(each_kind_is_one_aligned_block_without_gaps),
         cmocka_unit_test(a_shard_from_memory_is_byte_for_byte_the_one_hdf5_makes),
         cmocka_unit_test(a_stream_writes_and_reads_back_ranges_of_any_alignment),
+        cmocka_unit_test(processes_write_neighbouring_ranges_of_one_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,18 +16,24 @@
 
 #define STEP 12
 
-/* Saves with a view; `path` is the checkpoint. */
-static void save_with_view(const char *directory, int tensor_size, int data_size,
-                           char path[TRM_PATH_BYTES])
+/* Saves with a view, `group` ranks to a shard; `path` is the checkpoint. */
+static void save_grouped(const char *directory, int tensor_size, int data_size, int group,
+                         char path[TRM_PATH_BYTES])
 {
     struct trm_error err = {0};
     struct trm_stored *stored = NULL;
     struct trm_ckpt_state state = fixture_state(STEP);
-    fixture_save(directory, &state, tensor_size, data_size);
+    fixture_save_grouped(directory, &state, tensor_size, data_size, group);
     assert_ok(trm_store_step_path(directory, STEP, path, &err), err);
     assert_ok(trm_stored_open(path, &stored, &err), err);
     assert_ok(trm_view_write(&stored->catalog, stored->slices, path, &err), err);
     trm_stored_close(stored);
+}
+
+static void save_with_view(const char *directory, int tensor_size, int data_size,
+                           char path[TRM_PATH_BYTES])
+{
+    save_grouped(directory, tensor_size, data_size, 1, path);
 }
 
 static hid_t open_view(const char *path)
@@ -89,8 +95,10 @@ static int64_t check_view(const char *path)
 }
 
 static const struct layout {
-    int tensor_size, data_size;
-} layouts[] = {{1, 1}, {2, 1}, {1, 3}, {2, 3}, {3, 5}, {1, 40}};
+    int tensor_size, data_size, group;
+} layouts[] = {{1, 1, 1},  {2, 1, 1}, {1, 3, 1},  {2, 3, 1},  {3, 5, 1},
+               {1, 40, 1}, {2, 1, 2}, {1, 3, 3},  {2, 3, 6},  {2, 3, 4},
+               {3, 5, 15}, {3, 5, 6}, {1, 40, 8}, {1, 40, 7}, {1, 40, 40}};
 
 #define LAYOUTS (sizeof(layouts) / sizeof(*layouts))
 
@@ -100,26 +108,41 @@ static void view_shows_every_tensor_whole_in_any_layout(void **state)
     for (size_t i = 0; i < LAYOUTS; i++) {
         char directory[TRM_PATH_BYTES], path[TRM_PATH_BYTES];
         fixture_directory(directory);
-        save_with_view(directory, layouts[i].tensor_size, layouts[i].data_size, path);
+        save_grouped(directory, layouts[i].tensor_size, layouts[i].data_size, layouts[i].group,
+                     path);
         assert_int_equal(check_view(path), 0);
         fixture_directory_free(directory);
     }
 }
 
-static void view_has_one_mapping_for_each_shard_of_a_tensor(void **state)
+/* A tensor is cut into bands of columns or of rows (fixture.c); bands of rows follow each other.
+ * Where a part is less than a row, its band cannot be told. */
+static int most_mappings(const struct layout *layout, int t)
+{
+    int ranks = layout->tensor_size * layout->data_size;
+    int shards = (ranks + layout->group - 1) / layout->group;
+    if (layout->tensor_size > 1 && t == 3)
+        return ranks;
+    bool has_columns = fixture_tensors[t].dims == 2 && t % 2 != 0;
+    int bands = has_columns && layout->group > 1 ? layout->tensor_size : 1;
+    return shards * bands < ranks ? shards * bands : ranks;
+}
+
+static void view_has_one_mapping_for_each_shard_and_band_of_a_tensor(void **state)
 {
     (void)state;
     for (size_t i = 0; i < LAYOUTS; i++) {
         char directory[TRM_PATH_BYTES], path[TRM_PATH_BYTES];
         fixture_directory(directory);
-        save_with_view(directory, layouts[i].tensor_size, layouts[i].data_size, path);
+        save_grouped(directory, layouts[i].tensor_size, layouts[i].data_size, layouts[i].group,
+                     path);
         hid_t file = open_view(path);
         for (int t = 0; t < FIXTURE_TENSORS; t++) {
             size_t mappings = 0;
             hid_t dataset = open_tensor(file, TRM_KIND_EXP_AVG, fixture_tensors[t].name);
             hid_t plan = H5Dget_create_plist(dataset);
             assert_true(H5Pget_virtual_count(plan, &mappings) >= 0);
-            assert_in_range(mappings, 1, layouts[i].tensor_size * layouts[i].data_size);
+            assert_in_range(mappings, 1, most_mappings(&layouts[i], t));
             H5Pclose(plan);
             H5Dclose(dataset);
         }
@@ -350,7 +373,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(view_shows_every_tensor_whole_in_any_layout),
-        cmocka_unit_test(view_has_one_mapping_for_each_shard_of_a_tensor),
+        cmocka_unit_test(view_has_one_mapping_for_each_shard_and_band_of_a_tensor),
         cmocka_unit_test(view_moves_with_its_directory),
         cmocka_unit_test(view_reads_nan_where_a_shard_is_missing),
         cmocka_unit_test(view_says_step_run_and_names),
