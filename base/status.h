@@ -39,6 +39,7 @@ enum trm_exit {
     TRM_EXIT_UNAVAILABLE = 69, /* communication failed or a deadline passed */
     TRM_EXIT_SOFTWARE = 70,    /* a bug in this program */
     TRM_EXIT_OS = 71,          /* out of memory */
+    TRM_EXIT_GAVE_UP = 72,     /* the same failure repeats, or no progress: do not start me again */
     TRM_EXIT_IO = 74,          /* reading or writing failed */
     TRM_EXIT_REQUEUE = 75,     /* stopped on request after a checkpoint: start me again */
     TRM_EXIT_NUMERICS = 76,    /* NaN, Inf or a loss spike, and the policy is to stop */

@@ -27,7 +27,7 @@
 #include "base/status.h"
 #include "collectives/flight_terms.h"
 
-#define TRM_FLIGHT_MAGIC      UINT64_C(0x32746867696c66) /* "flight2" */
+#define TRM_FLIGHT_MAGIC      UINT64_C(0x33746867696c66) /* "flight3" */
 #define TRM_FLIGHT_MAX_RANKS  1024                       /* of a node */
 #define TRM_FLIGHT_TEXT_BYTES 256
 #define TRM_FLIGHT_ALIGNMENT  64 /* of segment and records: no cache line has two writers */
@@ -65,6 +65,10 @@ struct trm_flight_record {
     _Atomic int64_t compute_ns;             /* of the newest step, without waiting for others */
     _Atomic int64_t loss_bits;              /* the double's */
     _Atomic int64_t memory_step, disk_step; /* newest snapshot complete in memory, on disk; -1 */
+    _Atomic int64_t resumed_step;           /* where this start began; -1: not yet */
+    _Atomic int64_t restore_ns;             /* how long getting there took */
+    _Atomic int32_t resumed_from;           /* enum trm_resumed */
+    _Atomic int32_t reserved;
     struct trm_flight_lane lanes[TRM_FLIGHT_GROUPS];
     /* The agent trusts these, not mpirun's status. */
     _Atomic int32_t exit_status; /* enum trm_status */

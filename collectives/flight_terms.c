@@ -29,6 +29,12 @@ static const char *const operation_names[TRM_FLIGHT_OPERATION_COUNT] = {
     [TRM_FLIGHT_SPLIT] = "split",
 };
 
+static const char *const resumed_names[TRM_RESUMED_COUNT] = {
+    [TRM_RESUMED_NOTHING] = "nothing",
+    [TRM_RESUMED_DISK] = "disk",
+    [TRM_RESUMED_MEMORY] = "memory",
+};
+
 /* The numbers come from another process, or by wire. */
 static const char *name_of(const char *const *names, unsigned count, unsigned number)
 {
@@ -43,6 +49,11 @@ const char *trm_phase_name(enum trm_phase phase)
 bool trm_phase_is_io(enum trm_phase phase)
 {
     return phase == TRM_PHASE_LOAD || phase == TRM_PHASE_DATA || phase == TRM_PHASE_SAVE;
+}
+
+const char *trm_resumed_name(enum trm_resumed from)
+{
+    return name_of(resumed_names, TRM_RESUMED_COUNT, (unsigned)from);
 }
 
 const char *trm_flight_group_name(enum trm_flight_group group)

@@ -23,6 +23,9 @@ enum trm_phase {
     TRM_PHASE_COUNT
 };
 
+/* Where a run's state came from when a rank came up. */
+enum trm_resumed { TRM_RESUMED_NOTHING, TRM_RESUMED_DISK, TRM_RESUMED_MEMORY, TRM_RESUMED_COUNT };
+
 /* The communicators that are followed. */
 enum trm_flight_group { TRM_FLIGHT_WORLD, TRM_FLIGHT_DATA, TRM_FLIGHT_TENSOR, TRM_FLIGHT_GROUPS };
 
@@ -42,6 +45,7 @@ enum trm_flight_operation {
 /* "forward", "gradient exchange"; "data"; "all-reduce"; static, "unknown" for other numbers. */
 const char *trm_phase_name(enum trm_phase phase);
 bool trm_phase_is_io(enum trm_phase phase);
+const char *trm_resumed_name(enum trm_resumed from);
 const char *trm_flight_group_name(enum trm_flight_group group);
 const char *trm_flight_operation_name(enum trm_flight_operation operation);
 

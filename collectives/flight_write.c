@@ -40,6 +40,16 @@ void trm_flight_step(struct trm_flight *flight, const struct trm_flight_step *st
     SET(flight->record->step, step->step);
 }
 
+void trm_flight_resumed(struct trm_flight *flight, int64_t step, enum trm_resumed from,
+                        int64_t restore_ns)
+{
+    if (!flight || !flight->record)
+        return;
+    SET(flight->record->restore_ns, restore_ns);
+    SET(flight->record->resumed_from, from);
+    SET(flight->record->resumed_step, step);
+}
+
 void trm_flight_memory_step(struct trm_flight *flight, int64_t step)
 {
     if (flight && flight->record)

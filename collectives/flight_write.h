@@ -18,6 +18,10 @@ struct trm_flight_step {
 };
 void trm_flight_step(struct trm_flight *flight, const struct trm_flight_step *step);
 
+/* This rank has its state: of `step`, from there, after so long. */
+void trm_flight_resumed(struct trm_flight *flight, int64_t step, enum trm_resumed from,
+                        int64_t restore_ns);
+
 /* Newest snapshot that is complete in memory, on disk. */
 void trm_flight_memory_step(struct trm_flight *flight, int64_t step);
 void trm_flight_disk_step(struct trm_flight *flight, int64_t step);

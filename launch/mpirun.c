@@ -105,6 +105,8 @@ void trm_mpirun_words(const struct trm_mpirun_settings *settings, struct trm_wor
     /* What a killed attempt leaves lies where the agent finds it. */
     snprintf(text, sizeof text, "%s-mpi", settings->runtime);
     add_parameter(words, "orte_tmpdir_base", text);
+    snprintf(text, sizeof text, "/dev/shm%s", strrchr(settings->runtime, '/'));
+    add_parameter(words, "btl_vader_backing_directory", text);
     if (settings->local) {
         add_parameter(words, "plm", "isolated");
     } else if (settings->remote_shell) {

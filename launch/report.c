@@ -48,6 +48,10 @@ void trm_report_read(const struct trm_flight_record *record, int64_t now_ns,
     memcpy(&report.loss, &bits, sizeof report.loss);
     report.memory_step = clamp(LOAD(record->memory_step), -1, TRM_REPORT_MAX_COUNT);
     report.disk_step = clamp(LOAD(record->disk_step), -1, TRM_REPORT_MAX_COUNT);
+    report.resumed_step = clamp(LOAD(record->resumed_step), -1, TRM_REPORT_MAX_COUNT);
+    report.restore_ns = COUNT(record->restore_ns);
+    report.resumed_from =
+        (enum trm_resumed)clamp(LOAD(record->resumed_from), 0, TRM_RESUMED_COUNT - 1);
     report.world_size = (int)clamp(LOAD(record->world_size), 0, INT32_MAX);
     report.data_size = (int)clamp(LOAD(record->data_size), 0, INT32_MAX);
     report.tensor_size = (int)clamp(LOAD(record->tensor_size), 0, INT32_MAX);
@@ -123,14 +127,17 @@ json_t *trm_report_to_json(const struct trm_rank_report *report)
                         trm_report_string(report->exit_text, sizeof report->exit_text - 1))
             : json_null();
     return json_pack(
-        "{s:i,s:i,s:I,s:i,s:b,s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:[i,i,i],s:[o,o,o],s:o}",
+        "{s:i,s:i,s:I,s:i,s:b,s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:i,s:[i,i,i],s:[o,o,"
+        "o],s:o}",
         "rank", report->rank, "local", report->local_rank, "pid", (json_int_t)report->pid, "state",
         (int)report->state, "connected", (int)report->connected, "process", process, "phase",
         (int)report->phase, "phase_age_ms", (json_int_t)report->phase_age_ms, "step",
         (json_int_t)report->step, "samples", (json_int_t)report->samples, "step_ns",
         (json_int_t)report->step_ns, "compute_ns", (json_int_t)report->compute_ns, "loss", loss,
         "memory_step", (json_int_t)report->memory_step, "disk_step", (json_int_t)report->disk_step,
-        "sizes", report->world_size, report->data_size, report->tensor_size, "lanes",
+        "resumed_step", (json_int_t)report->resumed_step, "restore_ns",
+        (json_int_t)report->restore_ns, "resumed_from", (int)report->resumed_from, "sizes",
+        report->world_size, report->data_size, report->tensor_size, "lanes",
         lane_to_json(&report->lanes[TRM_FLIGHT_WORLD]),
         lane_to_json(&report->lanes[TRM_FLIGHT_DATA]),
         lane_to_json(&report->lanes[TRM_FLIGHT_TENSOR]), "exit", exit);
@@ -268,6 +275,10 @@ enum trm_status trm_report_from_json(const json_t *value, struct trm_rank_report
     report.compute_ns = trm_fields_int(&fields, "compute_ns", 0, most);
     report.memory_step = trm_fields_int(&fields, "memory_step", -1, most);
     report.disk_step = trm_fields_int(&fields, "disk_step", -1, most);
+    report.resumed_step = trm_fields_int(&fields, "resumed_step", -1, most);
+    report.restore_ns = trm_fields_int(&fields, "restore_ns", 0, most);
+    report.resumed_from =
+        (enum trm_resumed)trm_fields_int(&fields, "resumed_from", 0, TRM_RESUMED_COUNT - 1);
     enum trm_status status = fields.status;
     if (status == TRM_OK)
         status = read_process_and_loss(value, &report, err);

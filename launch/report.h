@@ -38,6 +38,9 @@ struct trm_rank_report {
     int64_t samples, step_ns, compute_ns;
     double loss;                    /* infinities travel as NaN */
     int64_t memory_step, disk_step; /* -1: none */
+    int64_t resumed_step;           /* where this start began; -1: not yet */
+    int64_t restore_ns;             /* how long getting there took */
+    enum trm_resumed resumed_from;
     int world_size, data_size, tensor_size;
     struct trm_rank_lane lanes[TRM_FLIGHT_GROUPS];
     enum trm_status exit_status; /* these three with state EXITED */

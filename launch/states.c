@@ -31,7 +31,7 @@ static const struct entry table[TRM_RUN_STATE_COUNT][TRM_RUN_EVENT_COUNT] =
         [TRM_RUN_CHECKING] =
             {
                 [TRM_EVENT_CHECKED] = GO(CLAIMING, CLAIM),
-                [TRM_EVENT_TOO_FEW] = GO(LEAVING, LEAVE),
+                [TRM_EVENT_TOO_FEW] = GO(GATHERING, NONE),
                 [TRM_EVENT_STOP] = GO(LEAVING, LEAVE),
                 [TRM_EVENT_SUPERSEDED] = GO(LEAVING, ABANDON),
             },

@@ -11,9 +11,20 @@ static const struct {
 } commands[] = {
     {"ckpt", trm_tool_ckpt, "look into, verify, compare, re-cut and convert checkpoints"},
     {"data", trm_tool_data, "make token files from text, and look into them"},
+    {"run", trm_tool_run, "train on this machine or on many, and go on whatever fails"},
     {"sample", trm_tool_sample, "write text from a checkpoint"},
+    {"status", trm_tool_status, "tell how a run does"},
 };
 
+/* What a supervisor starts; people don't. */
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} own[] = {
+    {"tether", trm_tool_tether},
+};
+
+#define OWN_COUNT     (sizeof own / sizeof *own)
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 static void print_help(FILE *out)
@@ -40,6 +51,9 @@ int main(int argc, char **argv)
         printf("trireme %s\n", TRM_VERSION);
         return TRM_EXIT_OK;
     }
+    for (size_t i = 0; i < OWN_COUNT; i++)
+        if (strcmp(argv[1], own[i].name) == 0)
+            return own[i].run(argc - 1, argv + 1);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);

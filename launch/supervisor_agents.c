@@ -1,0 +1,428 @@
+/* Agents: how they are started, what they say, and how long their leases run. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "launch/agent_options.h"
+#include "launch/supervisor_parts.h"
+
+/* What a rank asks for is planned and checked by the rank; this only bounds a mistake. */
+#define MEMORY_LIMIT (INT64_C(1) << 46)
+
+#define EXCLUDE_NS INT64_C(1000000000) /* between two readings of the exclude file */
+
+int64_t trm_supervisor_lease_end_ns(const struct trm_supervisor *s, const struct agent *agent)
+{
+    int64_t lease_ms = s->config->lease_ms, margin_ms = lease_ms / 10 + 100;
+
+    return agent->acked_ns + (lease_ms + margin_ms) * 1000000;
+}
+
+void trm_supervisor_send(struct agent *agent, const struct trm_message *message)
+{
+    if (agent->link)
+        (void)trm_link_send(agent->link, message, NULL);
+}
+
+/* The connection is over, or is to be. */
+static void lose(struct agent *agent, const char *reason)
+{
+    if (agent->link)
+        trm_link_close(agent->link, false);
+    agent->link = NULL;
+    trm_supervisor_node_lost(agent, reason);
+}
+
+/* A beat prolongs the lease of its node's ranks. Not while this supervisor can't be sure that the
+ * run is still its own, and not for ranks that are to die. */
+static void acknowledge(struct agent *agent, int64_t number, int64_t now_ns)
+{
+    struct trm_supervisor *s = agent->supervisor;
+    struct trm_message message = {.type = TRM_MESSAGE_ACK, .number = number};
+    bool doomed = s->state == TRM_RUN_FENCING && s->fence_sent &&
+                  agent->asked == s->claim.attempt && agent->dead < s->claim.attempt;
+    bool owned = s->claim.attempt == 0 ||
+                 now_ns - s->claim_checked_ns < s->config->lease_ms * 1000000 + INT64_C(2000000000);
+
+    if (doomed || !owned)
+        return;
+    agent->acked_ns = now_ns;
+    trm_supervisor_send(agent, &message);
+}
+
+static void take_gone(struct agent *agent, const struct trm_message_gone *gone)
+{
+    struct trm_supervisor *s = agent->supervisor;
+    struct fault fault = trm_supervisor_fault_init(FAULT_RANK_GONE);
+
+    if (gone->attempt != s->claim.attempt || agent->begun != s->claim.attempt)
+        return;
+    if (gone->step > s->best_step)
+        s->best_step = gone->step;
+    fault.rank = gone->rank;
+    fault.step = gone->step;
+    fault.phase = gone->phase;
+    snprintf(fault.node, sizeof fault.node, "%s", node_of(agent)->host.name);
+    snprintf(fault.cause, sizeof fault.cause, "died without a word");
+    trm_supervisor_fault(s, &fault);
+}
+
+static void take_hello(struct agent *agent, const struct trm_message_hello *hello)
+{
+    struct trm_supervisor *s = agent->supervisor;
+    struct trm_node *node = node_of(agent);
+
+    agent->hello = *hello;
+    agent->dead = hello->dead > agent->dead ? hello->dead : agent->dead;
+    if (node->state == TRM_NODE_AWAY) {
+        node->state = TRM_NODE_READY;
+        node->reason[0] = '\0';
+        if (s->claim.attempt > 0) {
+            struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
+            happened.node = node->host.name;
+            trm_events_add(s->events, &happened, TRM_LOG_INFO, "%s is back", node->host.name);
+        }
+    }
+    acknowledge(agent, hello->number, trm_clock_now_ns());
+    if (s->state == TRM_RUN_LEAVING) {
+        struct trm_message quit = {.type = TRM_MESSAGE_QUIT};
+        trm_supervisor_send(agent, &quit);
+    }
+}
+
+static void take_note(struct agent *agent, const struct trm_message_note *note)
+{
+    trm_log(&agent->supervisor->log, TRM_LOG_INFO, "%s: %s", node_of(agent)->host.name, note->text);
+}
+
+static void on_message(struct trm_link *link, struct trm_message *message, void *context)
+{
+    struct agent *agent = context;
+    int64_t now_ns = trm_clock_now_ns();
+
+    (void)link;
+    agent->heard_ns = now_ns;
+    switch (message->type) {
+    case TRM_MESSAGE_HELLO:
+        take_hello(agent, &message->hello);
+        break;
+    case TRM_MESSAGE_BEAT:
+        if (message->beat.dead > agent->dead)
+            agent->dead = message->beat.dead;
+        acknowledge(agent, message->beat.number, now_ns);
+        trm_supervisor_watch_beat(agent, &message->beat);
+        break;
+    case TRM_MESSAGE_BEGUN:
+        trm_supervisor_begun(agent, &message->begun);
+        break;
+    case TRM_MESSAGE_GONE:
+        take_gone(agent, &message->gone);
+        break;
+    case TRM_MESSAGE_DEAD:
+        if (message->attempt > agent->dead)
+            agent->dead = message->attempt;
+        if (agent->supervisor->state == TRM_RUN_FENCING)
+            trm_supervisor_fence_tick(agent->supervisor, now_ns);
+        break;
+    case TRM_MESSAGE_HEALTH:
+        trm_supervisor_check_answer(agent, &message->health);
+        break;
+    case TRM_MESSAGE_NOTE:
+        take_note(agent, &message->note);
+        break;
+    case TRM_MESSAGE_BYE:
+        lose(agent, "its agent has left");
+        break;
+    default: /* of the other direction: the decoder has refused it */
+        break;
+    }
+}
+
+static void on_open(struct trm_link *link, void *context)
+{
+    struct trm_supervisor *s = context;
+    struct trm_node *node = trm_nodes_find(&s->nodes, trm_link_node(link));
+
+    if (!node) {
+        trm_log(&s->log, TRM_LOG_WARNING, "an agent of \"%s\" came, which is no node of this run",
+                trm_link_node(link));
+        trm_link_close(link, false);
+        return;
+    }
+    struct agent *agent = &s->agents[node - s->nodes.items];
+    if (agent->link) /* it has noticed earlier than we that the old one is dead */
+        trm_link_close(agent->link, false);
+    agent->link = link;
+    agent->heard_ns = trm_clock_now_ns();
+    trm_link_set_context(link, agent);
+}
+
+static void on_closed(struct trm_link *link, const char *reason, void *context)
+{
+    struct agent *agent = context;
+
+    (void)link;
+    agent->link = NULL;
+    trm_supervisor_node_lost(agent, reason);
+}
+
+static void on_stranger(const char *what, void *context)
+{
+    struct trm_supervisor *s = context;
+    struct trm_event happened = trm_event_init(TRM_HAPPENED_STRANGER);
+
+    happened.cause = what;
+    trm_events_add(s->events, &happened, TRM_LOG_WARNING, "turned away a stranger: %s", what);
+}
+
+enum trm_status trm_supervisor_listen(struct trm_supervisor *s, struct trm_error *err)
+{
+    struct trm_link_server_events events = {
+        .link = {.on_open = on_open, .on_message = on_message, .on_closed = on_closed},
+        .on_stranger = on_stranger,
+    };
+
+    return trm_link_listen(&s->loop, s->settings->local ? "127.0.0.1" : "0.0.0.0", 0, &s->token,
+                           &events, s, &s->server, err);
+}
+
+/* Every address of this machine that another node might reach. */
+static void list_addresses(const struct trm_supervisor *s, struct trm_agent_options *options)
+{
+    uv_interface_address_t *interfaces;
+    int count, port = trm_link_server_port(s->server);
+
+    if (s->settings->local) {
+        options->addresses[0] = (struct trm_agent_address){.host = "127.0.0.1", .port = port};
+        options->address_count = 1;
+        return;
+    }
+    if (uv_interface_addresses(&interfaces, &count) != 0)
+        return;
+    for (int i = 0; i < count && options->address_count < TRM_AGENT_MAX_ADDRESSES; i++) {
+        struct trm_agent_address *address = &options->addresses[options->address_count];
+        if (interfaces[i].is_internal || interfaces[i].address.address4.sin_family != AF_INET)
+            continue;
+        uv_ip4_name(&interfaces[i].address.address4, address->host, sizeof address->host);
+        address->port = port;
+        options->address_count++;
+    }
+    uv_free_interface_addresses(interfaces, count);
+}
+
+/* The line that an agent reads from its standard input; owned. It holds the token, and so is on no
+ * command line. NULL when memory is out. */
+static char *format_start(const struct agent *agent)
+{
+    const struct trm_supervisor *s = agent->supervisor;
+    const struct trm_config *config = s->config;
+    struct trm_agent_options options = {
+        .token = s->token,
+        .lease_ms = config->lease_ms,
+        .heartbeat_ms = config->heartbeat_interval_ms,
+        .linger_ms = config->linger_ms > config->lease_ms ? config->linger_ms : config->lease_ms,
+        .memory_limit = MEMORY_LIMIT,
+    };
+    char *line = NULL;
+
+    snprintf(options.run_id, sizeof options.run_id, "%s", s->attempts.key);
+    snprintf(options.node, sizeof options.node, "%.63s", node_of(agent)->host.name);
+    snprintf(options.runtime, sizeof options.runtime, "%s", s->runtime);
+    list_addresses(s, &options);
+    if (trm_agent_options_format(&options, &line, NULL) != TRM_OK)
+        line = NULL;
+    trm_wire_token_forget(&options.token);
+    return line;
+}
+
+static void on_starter_closed(uv_handle_t *handle)
+{
+    struct agent *agent = handle->data;
+
+    if (--agent->starter_handles == 0)
+        agent->starting = false;
+}
+
+static void on_starter_exit(uv_process_t *process, int64_t status, int term_signal)
+{
+    struct agent *agent = process->data;
+    struct trm_node *node = node_of(agent);
+
+    if ((status != 0 || term_signal != 0) && node->state == TRM_NODE_AWAY)
+        snprintf(node->reason, sizeof node->reason,
+                 "its agent could not be started (%s ended with %s %d)",
+                 agent->supervisor->settings->local ? "it" : "the remote shell",
+                 term_signal ? "signal" : "status", term_signal ? term_signal : (int)status);
+    uv_close((uv_handle_t *)process, on_starter_closed);
+}
+
+static void on_line_written(uv_write_t *request, int status)
+{
+    struct agent *agent = request->data;
+
+    (void)status;
+    free(agent->starter_line);
+    agent->starter_line = NULL;
+    if (!uv_is_closing((uv_handle_t *)&agent->starter_input))
+        uv_close((uv_handle_t *)&agent->starter_input, on_starter_closed);
+}
+
+static void add_shell(struct trm_words *words, const char *shell)
+{
+    while (*shell) {
+        size_t length = strcspn(shell, " ");
+        if (length > 0)
+            trm_words_add(words, "%.*s", (int)length, shell);
+        shell += length + strspn(shell + length, " ");
+    }
+}
+
+static void start_agent(struct agent *agent)
+{
+    struct trm_supervisor *s = agent->supervisor;
+    const struct trm_supervisor_settings *settings = s->settings;
+    struct trm_words words = {0};
+    bool spawned = false;
+    int failed = UV_ENOMEM;
+
+    agent->tried_ns = trm_clock_now_ns();
+    if (!settings->local) {
+        add_shell(&words, settings->remote_shell);
+        trm_words_add(&words, "%s", node_of(agent)->host.name);
+    }
+    trm_words_add(&words, "%s", settings->program);
+    trm_words_add(&words, "agent");
+    agent->starter_line = format_start(agent);
+    agent->starting = true;
+    agent->starter_handles = 2;
+    uv_pipe_init(&s->loop, &agent->starter_input, 0);
+    agent->starter.data = agent->starter_input.data = agent->starter_write.data = agent;
+    uv_stdio_container_t stdio[3] = {
+        {.flags = UV_CREATE_PIPE | UV_READABLE_PIPE,
+         .data.stream = (uv_stream_t *)&agent->starter_input},
+        {.flags = UV_INHERIT_FD, .data.fd = s->log.fd},
+        {.flags = UV_INHERIT_FD, .data.fd = s->log.fd},
+    };
+    uv_process_options_t options = {
+        .file = words.failed ? "" : words.items[0],
+        .args = words.items,
+        .flags = UV_PROCESS_DETACHED,
+        .exit_cb = on_starter_exit,
+        .stdio_count = 3,
+        .stdio = stdio,
+    };
+    if (!words.failed && agent->starter_line) {
+        failed = uv_spawn(&s->loop, &agent->starter, &options);
+        spawned = true; /* the handle must be closed even when it failed */
+    }
+    if (failed) {
+        struct trm_node *node = node_of(agent);
+        snprintf(node->reason, sizeof node->reason, "its agent could not be started: \"%s\": %s",
+                 words.failed ? "" : words.items[0], uv_strerror(failed));
+        free(agent->starter_line);
+        agent->starter_line = NULL;
+        if (spawned)
+            uv_close((uv_handle_t *)&agent->starter, on_starter_closed);
+        else
+            agent->starter_handles--;
+        uv_close((uv_handle_t *)&agent->starter_input, on_starter_closed);
+    } else {
+        uv_buf_t buffer = uv_buf_init(agent->starter_line, (unsigned)strlen(agent->starter_line));
+        if (uv_write(&agent->starter_write, (uv_stream_t *)&agent->starter_input, &buffer, 1,
+                     on_line_written) != 0)
+            on_line_written(&agent->starter_write, 0);
+    }
+    trm_words_destroy(&words);
+}
+
+static void run_exclude(uv_work_t *request)
+{
+    struct trm_supervisor *s = request->data;
+    struct file_work *work = &s->exclude_work;
+
+    work->status = trm_hostfile_read_names(s->config->exclude_file, &work->names, &work->name_count,
+                                           &work->error);
+}
+
+static bool is_listed(const struct file_work *work, const char *name)
+{
+    for (int i = 0; i < work->name_count; i++)
+        if (strcmp(work->names[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static void on_exclude(uv_work_t *request, int status)
+{
+    struct trm_supervisor *s = request->data;
+    struct file_work *work = &s->exclude_work;
+
+    work->busy = false;
+    for (int i = 0; i < s->nodes.count && work->status == TRM_OK && status == 0; i++) {
+        struct trm_node *node = &s->nodes.items[i];
+        bool listed = is_listed(work, node->host.name);
+        struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
+        if (listed == (node->state == TRM_NODE_EXCLUDED))
+            continue;
+        if (listed) {
+            node->state = TRM_NODE_EXCLUDED;
+            snprintf(node->reason, sizeof node->reason, "it is named in %.200s",
+                     s->config->exclude_file);
+        } else {
+            node->state = s->agents[i].link ? TRM_NODE_READY : TRM_NODE_AWAY;
+            node->reason[0] = '\0';
+        }
+        happened.node = node->host.name;
+        trm_events_add(s->events, &happened, TRM_LOG_INFO,
+                       listed ? "%s is excluded by the exclude file"
+                              : "%s is not excluded any more",
+                       node->host.name);
+    }
+    s->exclude_read = true;
+    free(work->names);
+    work->names = NULL;
+    work->name_count = 0;
+}
+
+void trm_supervisor_agents_tick(struct trm_supervisor *s, int64_t now_ns)
+{
+    int64_t lease_ns = s->config->lease_ms * 1000000;
+    bool reads = s->config->exclude_file[0] != '\0';
+
+    if (s->state == TRM_RUN_LEAVING || s->state == TRM_RUN_ENDED)
+        return;
+    if (reads && now_ns - s->exclude_ns > EXCLUDE_NS) {
+        s->exclude_ns = now_ns;
+        (void)trm_supervisor_work(s, &s->exclude_work, run_exclude, on_exclude);
+    }
+    for (int i = 0; i < s->nodes.count; i++) {
+        struct agent *agent = &s->agents[i];
+        char reason[128];
+        if (agent->link && now_ns - agent->heard_ns > lease_ns) {
+            snprintf(reason, sizeof reason, "no word from it for %.1f s",
+                     (double)(now_ns - agent->heard_ns) / 1e9);
+            lose(agent, reason);
+        }
+        if (!agent->link && !agent->starting && s->nodes.items[i].state == TRM_NODE_AWAY &&
+            (!reads || s->exclude_read) &&
+            (agent->tried_ns == 0 || now_ns - agent->tried_ns > s->config->node_retry_ms * 1000000))
+            start_agent(agent);
+    }
+}
+
+void trm_supervisor_agents_quit(struct trm_supervisor *s)
+{
+    struct trm_message message = {.type = TRM_MESSAGE_QUIT};
+
+    for (int i = 0; i < s->nodes.count; i++)
+        trm_supervisor_send(&s->agents[i], &message);
+}
+
+bool trm_supervisor_agents_left(const struct trm_supervisor *s)
+{
+    for (int i = 0; i < s->nodes.count; i++)
+        if (s->agents[i].link)
+            return true;
+    return false;
+}

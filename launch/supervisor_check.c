@@ -1,0 +1,138 @@
+/* Health checks: every connected node runs the self-test and the operator's command. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "launch/supervisor_parts.h"
+
+static void leave_out(struct agent *agent, const char *reason)
+{
+    struct trm_supervisor *s = agent->supervisor;
+    struct trm_node *node = node_of(agent);
+    struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
+
+    agent->checked = true;
+    agent->healthy = false;
+    node->state = TRM_NODE_UNHEALTHY;
+    snprintf(node->reason, sizeof node->reason, "%.250s", reason);
+    happened.node = node->host.name;
+    happened.cause = reason;
+    trm_events_add(s->events, &happened, TRM_LOG_WARNING, "%s is left out: %s", node->host.name,
+                   reason);
+}
+
+void trm_supervisor_check(struct trm_supervisor *s)
+{
+    char *arguments[] = {(char *)(uintptr_t)s->settings->trainer, "--self-test"};
+
+    for (int i = 0; i < s->nodes.count; i++) {
+        struct agent *agent = &s->agents[i];
+        agent->checked = agent->healthy = false;
+        agent->check_id = 0;
+        if (!agent->link || s->nodes.items[i].state == TRM_NODE_QUARANTINED ||
+            s->nodes.items[i].state == TRM_NODE_EXCLUDED)
+            continue;
+        agent->check_id = ++s->check_ids;
+        struct trm_message message = {
+            .type = TRM_MESSAGE_CHECK,
+            .check = {.id = agent->check_id,
+                      .timeout_ms = s->config->health_timeout_ms,
+                      .argument_count = 2,
+                      .arguments = arguments,
+                      .command = s->config->health_command},
+        };
+        trm_supervisor_send(agent, &message);
+    }
+}
+
+/* "version|fingerprint|checksum": equal on nodes that compute alike. */
+static void read_fingerprint(const char *report, char *out, size_t out_bytes)
+{
+    static const char *const keys[] = {"version", "fingerprint", "checksum"};
+    json_t *object = NULL;
+    size_t length = 0;
+
+    out[0] = '\0';
+    if (trm_json_parse(report, strcspn(report, "\n"), "self-test", &object, NULL) != TRM_OK)
+        return;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && length < out_bytes; i++) {
+        const char *value = json_string_value(json_object_get(object, keys[i]));
+        length += (size_t)snprintf(out + length, out_bytes - length, "%s%s", i > 0 ? ", " : "",
+                                   value ? value : "unknown");
+    }
+    json_decref(object);
+}
+
+void trm_supervisor_check_answer(struct agent *agent, const struct trm_message_health *health)
+{
+    if (health->id != agent->check_id || agent->checked)
+        return;
+    agent->check_id = 0;
+    if (!health->ok) {
+        leave_out(agent, health->reason);
+        return;
+    }
+    agent->checked = agent->healthy = true;
+    read_fingerprint(health->report, agent->fingerprint, sizeof agent->fingerprint);
+    node_of(agent)->state = TRM_NODE_READY;
+    trm_supervisor_check_tick(agent->supervisor, trm_clock_now_ns());
+}
+
+void trm_supervisor_check_lost(struct agent *agent)
+{
+    agent->check_id = 0;
+    agent->checked = agent->healthy = false;
+}
+
+/* Nodes that compute otherwise than most slots do are left out: their bits would differ. */
+static void compare(struct trm_supervisor *s)
+{
+    const char *most = NULL;
+    int most_slots = 0;
+    char reason[1200];
+
+    for (int i = 0; i < s->nodes.count; i++) {
+        int slots = 0;
+        if (!s->agents[i].healthy)
+            continue;
+        for (int j = 0; j < s->nodes.count; j++)
+            if (s->agents[j].healthy &&
+                strcmp(s->agents[i].fingerprint, s->agents[j].fingerprint) == 0)
+                slots += s->nodes.items[j].host.slots;
+        if (slots > most_slots) {
+            most_slots = slots;
+            most = s->agents[i].fingerprint;
+        }
+    }
+    for (int i = 0; i < s->nodes.count; i++)
+        if (s->agents[i].healthy && strcmp(s->agents[i].fingerprint, most) != 0) {
+            snprintf(reason, sizeof reason, "it computes as \"%s\", and most nodes as \"%s\"",
+                     s->agents[i].fingerprint, most);
+            leave_out(&s->agents[i], reason);
+        }
+}
+
+void trm_supervisor_check_tick(struct trm_supervisor *s, int64_t now_ns)
+{
+    int64_t limit_ns = (s->config->health_timeout_ms + 1000) * 1000000;
+    bool late = now_ns - s->entered_ns > limit_ns;
+
+    if (s->state != TRM_RUN_CHECKING)
+        return;
+    for (int i = 0; i < s->nodes.count; i++) {
+        struct agent *agent = &s->agents[i];
+        if (agent->check_id == 0)
+            continue;
+        if (!late)
+            return;
+        agent->check_id = 0;
+        leave_out(agent, "its health check did not answer in time");
+    }
+    compare(s);
+    if (trm_nodes_fit(&s->nodes, &s->want) > 0)
+        trm_supervisor_event(s, TRM_EVENT_CHECKED);
+    else
+        trm_supervisor_event(s, TRM_EVENT_TOO_FEW);
+}

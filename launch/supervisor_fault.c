@@ -1,0 +1,267 @@
+/* What broke, the proof that nothing of it lives, and whether to try again. */
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "launch/supervisor_parts.h"
+
+/* mpirun's word on which signal ended a rank is worth waiting so long for. */
+#define SIGNAL_WAIT_NS INT64_C(120000000)
+
+struct fault trm_supervisor_fault_init(enum fault_kind kind)
+{
+    return (struct fault){.kind = kind, .rank = -1, .step = -1, .sign_ns = trm_clock_now_ns()};
+}
+
+void trm_supervisor_fault(struct trm_supervisor *s, const struct fault *fault)
+{
+    switch (s->state) {
+    case TRM_RUN_CLAIMING:
+    case TRM_RUN_LAUNCHING:
+    case TRM_RUN_RUNNING:
+    case TRM_RUN_STOPPING:
+        break;
+    default: /* the first cause counts, and it is known */
+        return;
+    }
+    s->fault = *fault;
+    s->fault.decided_ns = trm_clock_now_ns();
+    if (s->fault.step < 0)
+        s->fault.step = s->best_step >= 0 ? s->best_step : -1;
+    trm_supervisor_event(s, TRM_EVENT_FAULT);
+}
+
+void trm_supervisor_node_lost(struct agent *agent, const char *reason)
+{
+    struct trm_supervisor *s = agent->supervisor;
+    struct trm_node *node = node_of(agent);
+    struct fault fault = trm_supervisor_fault_init(FAULT_NODE);
+    bool active = node->ranks > 0 && agent->asked == s->claim.attempt;
+
+    trm_supervisor_check_lost(agent);
+    if (node->state == TRM_NODE_READY || node->state == TRM_NODE_UNHEALTHY) {
+        node->state = TRM_NODE_AWAY;
+        snprintf(node->reason, sizeof node->reason, "%.250s", reason);
+    }
+    if (active && (s->state == TRM_RUN_LAUNCHING || s->state == TRM_RUN_RUNNING ||
+                   s->state == TRM_RUN_STOPPING)) {
+        fault.blames_node = true;
+        fault.sign_ns = agent->heard_ns;
+        snprintf(fault.node, sizeof fault.node, "%s", node->host.name);
+        snprintf(fault.cause, sizeof fault.cause, "was lost: %.900s", reason);
+        trm_supervisor_fault(s, &fault);
+    } else if (s->state != TRM_RUN_LEAVING && s->state != TRM_RUN_ENDED) {
+        struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
+        happened.node = node->host.name;
+        happened.cause = reason;
+        trm_events_add(s->events, &happened, TRM_LOG_WARNING, "%s is away: %s", node->host.name,
+                       reason);
+    }
+}
+
+/* "rank 3 on node2 was killed (signal 9)", "node2 was lost: ...", "mpirun was killed (signal 9)".
+ */
+static void describe(const struct fault *fault, char *text, size_t text_bytes)
+{
+    if (fault->rank >= 0 && fault->node[0])
+        snprintf(text, text_bytes, "rank %d on %s %s", fault->rank, fault->node, fault->cause);
+    else if (fault->rank >= 0)
+        snprintf(text, text_bytes, "rank %d %s", fault->rank, fault->cause);
+    else if (fault->node[0])
+        snprintf(text, text_bytes, "%s %s", fault->node, fault->cause);
+    else
+        snprintf(text, text_bytes, "%s", fault->cause);
+}
+
+/* What mpirun says of the signal, when it speaks of the same rank. */
+static void learn_signal(struct trm_supervisor *s)
+{
+    struct fault *fault = &s->fault;
+    int number = s->signal_rank == fault->rank ? s->signal_number : 0;
+
+    if (number == 0 && s->signal_rank < 0 && s->mpirun_status > 128 &&
+        s->mpirun_status < 128 + NSIG)
+        number = (int)s->mpirun_status - 128;
+    if (number == 0 || fault->kind != FAULT_RANK_GONE)
+        return;
+    fault->signal = number;
+    snprintf(fault->cause, sizeof fault->cause,
+             number == SIGKILL ? "was killed (signal %d)" : "crashed (signal %d, %s)", number,
+             strsignal(number));
+}
+
+static void tell(struct trm_supervisor *s)
+{
+    struct fault *fault = &s->fault;
+    struct trm_event happened = trm_event_init(TRM_HAPPENED_FAULT);
+    char who[1300], where[128] = "";
+
+    learn_signal(s);
+    describe(fault, who, sizeof who);
+    if (fault->rank >= 0 || fault->kind == FAULT_HANG)
+        snprintf(where, sizeof where, " at step %lld, in %s", (long long)fault->step + 1,
+                 trm_phase_name(fault->phase));
+    else if (fault->step >= 0)
+        snprintf(where, sizeof where, " at step %lld", (long long)fault->step + 1);
+    happened.attempt = s->claim.attempt;
+    happened.node = fault->node[0] ? fault->node : NULL;
+    happened.rank = fault->rank;
+    happened.signal = fault->signal;
+    happened.step = fault->step + 1;
+    happened.phase = fault->rank >= 0 ? trm_phase_name(fault->phase) : NULL;
+    happened.cause = fault->cause;
+    happened.detection_s = trm_supervisor_seconds(fault->sign_ns, fault->decided_ns);
+    snprintf(s->last_fault, sizeof s->last_fault, "%.900s%.100s", who, where);
+    trm_events_add(s->events, &happened, TRM_LOG_WARNING, "%s%s", who, where);
+    s->fault_told = true;
+}
+
+void trm_supervisor_fence(struct trm_supervisor *s)
+{
+    bool paused = s->fault.kind == FAULT_NONE;
+
+    s->fault_told = paused;
+    s->fence_sent = false;
+    s->fence_at_ns = trm_clock_now_ns();
+    if (s->fault.kind == FAULT_RANK_GONE && s->mpirun_runs)
+        s->fence_at_ns += SIGNAL_WAIT_NS;
+    trm_supervisor_fence_tick(s, trm_clock_now_ns());
+}
+
+static void send_kill(struct trm_supervisor *s)
+{
+    struct trm_message message = {.type = TRM_MESSAGE_KILL, .kill = {.attempt = s->claim.attempt}};
+
+    snprintf(message.kill.reason, sizeof message.kill.reason, "%.1000s", s->last_fault);
+    for (int i = 0; i < s->nodes.count; i++)
+        if (s->agents[i].asked == s->claim.attempt)
+            trm_supervisor_send(&s->agents[i], &message);
+    trm_supervisor_kill_mpirun(s);
+    s->fence_sent = true;
+}
+
+/* No rank of the attempt can be alive on this node: it proved that, or its lease is over. */
+static bool is_fenced(struct trm_supervisor *s, struct agent *agent, int64_t now_ns)
+{
+    struct trm_node *node = node_of(agent);
+
+    if (agent->asked != s->claim.attempt || agent->dead >= s->claim.attempt)
+        return true;
+    if (now_ns < trm_supervisor_lease_end_ns(s, agent))
+        return false;
+    if (agent->link && node->state == TRM_NODE_READY) {
+        node->state = TRM_NODE_QUARANTINED;
+        snprintf(node->reason, sizeof node->reason, "it cannot prove that its ranks are dead");
+        struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
+        happened.node = node->host.name;
+        happened.cause = node->reason;
+        trm_events_add(s->events, &happened, TRM_LOG_WARNING, "%s is quarantined: %s",
+                       node->host.name, node->reason);
+    }
+    return true;
+}
+
+void trm_supervisor_fence_tick(struct trm_supervisor *s, int64_t now_ns)
+{
+    bool heard_mpirun = s->mpirun_ended && now_ns - s->mpirun_ended_ns > INT64_C(5000000);
+
+    if (!s->fence_sent && now_ns < s->fence_at_ns && !heard_mpirun)
+        return;
+    if (!s->fault_told)
+        tell(s);
+    if (!s->fence_sent)
+        send_kill(s);
+    if (s->mpirun_runs)
+        return;
+    bool all = true;
+    for (int i = 0; i < s->nodes.count; i++)
+        all = is_fenced(s, &s->agents[i], now_ns) && all;
+    if (!all)
+        return;
+    s->fault.fenced_ns = now_ns;
+    trm_supervisor_event(s, TRM_EVENT_FENCED);
+}
+
+/* A rank that an operator or a lost node ended says nothing about the program. */
+static bool is_own_doing(const struct fault *fault)
+{
+    switch (fault->kind) {
+    case FAULT_RANK_GONE:
+        return fault->signal != SIGKILL && fault->signal != SIGTERM;
+    case FAULT_RANK_LEFT:
+    case FAULT_HANG:
+    case FAULT_START:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Counts what repeats; true when trying again has no use. */
+static bool is_hopeless(struct trm_supervisor *s)
+{
+    const struct fault *fault = &s->fault;
+    const struct trm_config *config = s->config;
+    char who[1300];
+
+    describe(fault, who, sizeof who);
+    s->fruitless = s->best_step > s->best_before ? 0 : s->fruitless + 1;
+    if (is_own_doing(fault) && fault->kind == s->same_kind && fault->step == s->same_step &&
+        fault->signal == s->same_signal)
+        s->same_failures++;
+    else
+        s->same_failures = 1;
+    s->same_kind = fault->kind;
+    s->same_step = fault->step;
+    s->same_signal = fault->signal;
+    if (is_own_doing(fault) && s->same_failures >= config->max_same_failures) {
+        trm_supervisor_end_with(s, TRM_EXIT_GAVE_UP,
+                                "gave up: step %lld failed %d times in a row with the same cause: "
+                                "%s",
+                                (long long)fault->step + 1, s->same_failures, who);
+        return true;
+    }
+    if (s->fruitless >= config->max_attempts_without_progress) {
+        trm_supervisor_end_with(s, TRM_EXIT_GAVE_UP,
+                                "gave up: %d attempts made no progress beyond step %lld; the last "
+                                "failure: %s",
+                                s->fruitless, (long long)s->best_step, who);
+        return true;
+    }
+    return false;
+}
+
+void trm_supervisor_again(struct trm_supervisor *s)
+{
+    struct fault *fault = &s->fault;
+    struct trm_node *node = fault->node[0] ? trm_nodes_find(&s->nodes, fault->node) : NULL;
+
+    if (fault->kind == FAULT_NONE) /* paused in order to grow */
+        return;
+    s->recovering = true;
+    if (fault->blames_node && node && node->state != TRM_NODE_EXCLUDED) {
+        struct agent *agent = &s->agents[node - s->nodes.items];
+        enum trm_node_state before = node->state;
+        trm_nodes_blame(node, s->want.quarantine_after, fault->cause);
+        if (node->state == TRM_NODE_QUARANTINED && before != TRM_NODE_QUARANTINED) {
+            struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
+            happened.node = node->host.name;
+            happened.cause = node->reason;
+            trm_events_add(s->events, &happened, TRM_LOG_WARNING,
+                           "%s is quarantined: it failed %d times", node->host.name,
+                           node->failures);
+        } else if (agent->link) { /* it answers, and so may be used again */
+            node->state = TRM_NODE_READY;
+        }
+    }
+    if (is_hopeless(s)) {
+        trm_supervisor_event(s, TRM_EVENT_HOPELESS);
+    } else if (s->stop_wanted && s->last_disk_step >= s->best_step) {
+        trm_supervisor_end_with(s, TRM_EXIT_REQUEUE, "stopped on request; step %lld is on disk",
+                                (long long)s->last_disk_step);
+        trm_supervisor_event(s, TRM_EVENT_STOP);
+    }
+}

@@ -1,0 +1,137 @@
+/*
+ * What the sources of the supervisor share.
+ *
+ *   supervisor.c         set-up, loop, states and their actions, the clock's tick
+ *   supervisor_agents.c  agents: starting, messages, leases, the exclude file
+ *   supervisor_check.c   health checks before an attempt
+ *   supervisor_job.c     one attempt: claim, mpirun, and what its end means
+ *   supervisor_fault.c   what broke, fencing, blame, giving up
+ *   supervisor_watch.c   progress, verdicts, stragglers, growing, status.json
+ */
+#ifndef TRM_LAUNCH_SUPERVISOR_INTERNAL_H
+#define TRM_LAUNCH_SUPERVISOR_INTERNAL_H
+
+#include <uv.h>
+
+#include "collectives/stall.h"
+#include "collectives/straggler.h"
+#include "collectives/verdict.h"
+#include "launch/attempt.h"
+#include "launch/events.h"
+#include "launch/fault.h"
+#include "launch/link.h"
+#include "launch/message.h"
+#include "launch/mpirun.h"
+#include "launch/nodes.h"
+#include "launch/states.h"
+#include "launch/supervisor.h"
+
+/* Times are trm_clock_now_ns. 0: never. */
+struct agent {
+    struct trm_supervisor *supervisor;
+    int number;            /* of the node */
+    struct trm_link *link; /* NULL: not connected */
+    struct trm_message_hello hello;
+    int64_t heard_ns; /* newest message */
+    int64_t acked_ns; /* receipt of the newest beat that was acknowledged: bounds its lease */
+    int64_t dead;     /* proved for attempts up to this one */
+    int64_t asked;    /* the attempt that it was asked to begin */
+    int64_t begun;    /* the attempt that it admits ranks of */
+    int64_t beat_ns;  /* receipt of the beat with the reports */
+    enum trm_launcher launcher;
+    int report_count;
+    struct trm_rank_report *reports; /* owned: of the newest beat */
+    /* Health. */
+    int64_t check_id; /* under way; 0: none */
+    bool checked, healthy;
+    char fingerprint[512];
+    /* Starting it. */
+    uv_process_t starter;
+    uv_pipe_t starter_input;
+    uv_write_t starter_write;
+    char *starter_line; /* owned */
+    int starter_handles;
+    bool starting;
+    int64_t tried_ns;
+};
+
+/* A task for libuv's threads; one of a kind at a time. */
+struct file_work {
+    uv_work_t request;
+    bool busy;
+    enum trm_status status;
+    struct trm_error error;
+    struct trm_claim claim;
+    char *text;             /* owned */
+    struct trm_host *names; /* owned */
+    int name_count;
+};
+
+struct trm_supervisor {
+    const struct trm_supervisor_settings *settings;
+    const struct trm_config *config;
+    struct trm_log log;
+    uv_loop_t loop;
+    bool started; /* its handles are */
+    uv_timer_t tick, wait;
+    uv_signal_t signals[3];
+    struct trm_link_server *server;
+    struct trm_wire_token token;
+    char runtime[TRM_PATH_BYTES];
+    struct trm_nodes nodes;
+    struct agent *agents; /* owned, [nodes.count] */
+    struct trm_nodes_want want;
+    struct trm_attempts attempts;
+    struct trm_claim claim;    /* attempt = 0 before the first */
+    struct trm_claim previous; /* of a supervisor before this one */
+    struct trm_events *events;
+    enum trm_run_state state;
+    int64_t entered_ns; /* into the state */
+
+    struct file_work claiming, checking_claim, status_work, exclude_work, ending;
+    int64_t claim_checked_ns; /* the claim was ours then */
+
+    /* The attempt. */
+    uv_process_t mpirun;
+    uv_pipe_t mpirun_errors;
+    bool mpirun_runs, mpirun_ended;
+    int64_t mpirun_status, mpirun_ended_ns;
+    int mpirun_signal;
+    int signal_rank, signal_number; /* from mpirun's words; -1, 0 */
+    char line[2048];                /* of mpirun's errors, unfinished */
+    size_t line_bytes;
+    char banner[1024]; /* mpirun's own words */
+    bool in_banner;
+    char read_buffer[8192];
+    struct fault fault;
+    bool recovering; /* fault is of the attempt before */
+    bool fault_told, fence_sent;
+    int64_t fence_at_ns;
+    int64_t launched_ns, began_ns, up_ns;
+    int64_t resumed_step; /* of this attempt; -1: not known yet */
+
+    /* Over attempts. */
+    int64_t best_step;   /* newest step that was ever done */
+    int64_t best_before; /* of it, when the attempt began */
+    int fruitless, same_failures;
+    int64_t same_step;
+    int same_signal;
+    enum fault_kind same_kind;
+    bool stop_wanted, pause_wanted, in_memory;
+    int64_t growing_since_disk_step; /* INT64_MIN: nothing to grow to */
+    int64_t looked_ns, status_ns, exclude_ns;
+    bool exclude_read;
+    struct trm_stall stall;
+    struct trm_straggler_watch *stragglers; /* owned */
+    struct trm_flight_view *views;          /* owned, [want.ranks] */
+    const char **view_nodes;                /* owned, [want.ranks]; names borrowed from nodes */
+    int64_t waiting_told_ns;
+    int exit_code;
+    char reason[1024];
+    int64_t check_ids;
+    double last_loss, last_step_s;
+    int64_t last_step, last_samples, last_disk_step, last_memory_step;
+    char last_fault[1024];
+};
+
+#endif
