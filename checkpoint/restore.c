@@ -56,14 +56,16 @@ static char *direct_place(const struct run *run, const struct trm_slice *slice,
     return place_in(piece, slice->rect, element_bytes);
 }
 
-static void copy_part(const struct run *run, const struct trm_slice *slice,
-                      const struct trm_restore_copy *copy, int64_t element_bytes)
+void trm_restore_place(const struct trm_restore *restore, const struct trm_ckpt_piece *pieces,
+                       const struct trm_restore_copy *copy, const void *data)
 {
-    const struct trm_ckpt_piece *piece = &run->pieces[copy->piece];
+    const struct trm_ckpt_piece *piece = &pieces[copy->piece];
+    const struct trm_slice *slice = &restore->sources[copy->source]->slices[copy->number];
     const struct trm_rect rect = copy->rect;
+    int64_t element_bytes = (int64_t)trm_type_bytes(restore->tensors[slice->tensor].type);
     char *to = place_in(piece, rect, element_bytes);
     int64_t row = rect.row - slice->rect.row, column = rect.column - slice->rect.column;
-    const char *from = run->slice + (row * slice->rect.columns + column) * element_bytes;
+    const char *from = (const char *)data + (row * slice->rect.columns + column) * element_bytes;
     for (int64_t r = 0; r < rect.rows; r++) {
         memcpy(to, from, (size_t)(rect.columns * element_bytes));
         to += piece->rect.columns * element_bytes;
@@ -71,7 +73,7 @@ static void copy_part(const struct run *run, const struct trm_slice *slice,
     }
 }
 
-static void strike_off(struct trm_restore *restore, const struct trm_restore_copy *copy)
+void trm_restore_strike(struct trm_restore *restore, const struct trm_restore_copy *copy)
 {
     const struct trm_slice *slice = &restore->sources[copy->source]->slices[copy->number];
     int64_t group = (int64_t)slice->tensor * TRM_KIND_COUNT + slice->kind;
@@ -94,7 +96,7 @@ static void run_slice(struct run *run, const struct trm_restore_copy *copies, in
                                                     direct != NULL ? direct : run->slice, &reason);
     run->bytes_read += trm_slice_bytes(slice, type);
     if (status != TRM_OK) {
-        strike_off(restore, &copies[0]);
+        trm_restore_strike(restore, &copies[0]);
         if (restore->passed_over != NULL)
             restore->passed_over(restore->context, source->name, reason.text);
         if (run->first.status == TRM_OK)
@@ -106,7 +108,7 @@ static void run_slice(struct run *run, const struct trm_restore_copy *copies, in
     }
     if (direct == NULL)
         for (int64_t i = 0; i < count; i++)
-            copy_part(run, slice, &copies[i], element_bytes);
+            trm_restore_place(restore, run->pieces, &copies[i], run->slice);
 }
 
 /* The slice after the one at hand, so that a disk is not idle while that is checked and copied. */
@@ -165,9 +167,9 @@ static enum trm_status run_round(struct run *run, struct trm_restore_want **want
     return TRM_OK;
 }
 
-static enum trm_status check_pieces(const struct trm_restore *restore,
-                                    const struct trm_ckpt_piece *pieces, int piece_count,
-                                    struct trm_error *err)
+enum trm_status trm_restore_check_pieces(const struct trm_restore *restore,
+                                         const struct trm_ckpt_piece *pieces, int piece_count,
+                                         struct trm_error *err)
 {
     for (int p = 0; p < piece_count; p++) {
         const struct trm_ckpt_piece *piece = &pieces[p];
@@ -184,7 +186,7 @@ static enum trm_status check_pieces(const struct trm_restore *restore,
 enum trm_status trm_restore_run(struct trm_restore *restore, const struct trm_ckpt_piece *pieces,
                                 int piece_count, int64_t *bytes_read, struct trm_error *err)
 {
-    enum trm_status status = check_pieces(restore, pieces, piece_count, err);
+    enum trm_status status = trm_restore_check_pieces(restore, pieces, piece_count, err);
     if (status != TRM_OK)
         return status;
     struct run run = {.restore = restore, .pieces = pieces};

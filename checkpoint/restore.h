@@ -48,6 +48,16 @@ enum trm_status trm_restore_plan(const struct trm_restore *restore,
                                  struct trm_restore_copy **copies, int64_t *copy_count,
                                  struct trm_error *err);
 
+/* For those that read slices themselves, over a network. Pieces must lie inside their tensors
+ * (TRM_ERR_INTERNAL); a slice that failed is never planned again; `data` is the slice of `copy`,
+ * checked, and its part goes into the piece. */
+enum trm_status trm_restore_check_pieces(const struct trm_restore *restore,
+                                         const struct trm_ckpt_piece *pieces, int piece_count,
+                                         struct trm_error *err);
+void trm_restore_strike(struct trm_restore *restore, const struct trm_restore_copy *copy);
+void trm_restore_place(const struct trm_restore *restore, const struct trm_ckpt_piece *pieces,
+                       const struct trm_restore_copy *copy, const void *data);
+
 /* Fills the pieces. When a slice fails everywhere, the error is that of its first failure; the
  * memory then holds nothing to rely on. `bytes_read` (may be NULL) is added to. */
 enum trm_status trm_restore_run(struct trm_restore *restore, const struct trm_ckpt_piece *pieces,

@@ -26,6 +26,8 @@ struct trm_comm_backend {
                                       struct trm_request **out, struct trm_error *err);
     void (*request_destroy)(struct trm_request *request);
     enum trm_status (*wait)(struct trm_request *request, struct trm_error *err);
+    /* Whether `wait` would not have to; NULL: not known before. */
+    enum trm_status (*done)(struct trm_request *request, bool *done, struct trm_error *err);
     /* NULL where the host can wait only: `wait` takes their place, and nothing is left to settle.
      */
     enum trm_status (*wait_stream)(struct trm_request *request, struct trm_error *err);

@@ -77,6 +77,14 @@ enum trm_status trm_request_wait(struct trm_request *request, struct trm_error *
     return status;
 }
 
+enum trm_status trm_request_done(struct trm_request *request, bool *done, struct trm_error *err)
+{
+    *done = true;
+    if (!request || !request->active || !request->comm->backend->done)
+        return TRM_OK;
+    return request->comm->backend->done(request, done, err);
+}
+
 enum trm_status trm_request_wait_stream(struct trm_request *request, struct trm_error *err)
 {
     if (!request || !request->active || !request->comm->backend->wait_stream)

@@ -10,8 +10,8 @@
  *
  * A communicator over device memory (the NCCL backend) belongs to a stream of its caller's: its
  * buffers are device memory, an operation begins after what is on that stream when it starts, and
- * runs beside it. Who waits for it is said by which wait is called: the host, the stream, or only
- * what the communicator does next. Over host memory there are no streams, and the three are one.
+ * runs beside it. Which wait is called says who waits: the host, the stream, or what the
+ * communicator does next. Over host memory the three are one.
  *
  * Failure: an operation whose peer died may never complete on its own; backends report what they
  * notice as TRM_ERR_COMM, and after any error the communicator may only be destroyed or aborted.
@@ -53,7 +53,7 @@ struct trm_comm {
     struct trm_flight_lane *flight;  /* borrowed: where operations are noted; NULL: nowhere */
 };
 
-/* A communicator of one rank, without MPI. *out is returned owned. */
+/* One rank, without MPI. *out is returned owned. */
 enum trm_status trm_comm_self(struct trm_comm **out, struct trm_error *err);
 
 /* Collective on backends that tear down together. Takes NULL. Requests of the communicator are
@@ -64,11 +64,10 @@ void trm_comm_destroy(struct trm_comm *comm);
  * returned owned and borrows `comm`. */
 enum trm_status trm_request_create(struct trm_comm *comm, int max_messages,
                                    struct trm_request **out, struct trm_error *err);
-/* Takes NULL. An operation still under way is abandoned, which only a job about to end may do. */
+/* Takes NULL. An operation under way is abandoned, which only a job about to end may do. */
 void trm_request_destroy(struct trm_request *request);
 
-/* Completes the operation that was started on `request`; TRM_OK at once when there is none, or when
- * `request` is NULL. */
+/* Completes the operation started on `request`; TRM_OK at once when there is none (or NULL). */
 enum trm_status trm_request_wait(struct trm_request *request, struct trm_error *err);
 
 /* The same without holding up the host, where the buffers are device memory: what is put on the
@@ -79,8 +78,11 @@ enum trm_status trm_request_wait_stream(struct trm_request *request, struct trm_
 /* The same for what is started on the communicator from now on; the caller's stream goes on. */
 enum trm_status trm_request_wait_comm(struct trm_request *request, struct trm_error *err);
 
-/* Operations on `request` no longer begin after the caller's stream, only after earlier ones of the
- * communicator: for buffers that nothing else has touched since. */
+/* Lets the operation go on. *done: waiting would return at once, or nobody can tell. */
+enum trm_status trm_request_done(struct trm_request *request, bool *done, struct trm_error *err);
+
+/* Operations on `request` begin after earlier ones of the communicator, no longer after the
+ * caller's stream: for buffers that nothing else has touched since. */
 void trm_request_detach(struct trm_request *request);
 
 /* The host waits until everything started on `comm` is complete, whoever else waits for it: before
@@ -104,16 +106,14 @@ enum trm_status trm_comm_all_gather(struct trm_comm *comm, const void *mine, voi
 enum trm_status trm_comm_all_to_all(struct trm_comm *comm, const void *send, void *receive,
                                     size_t bytes, struct trm_request *r, struct trm_error *err);
 
-/* Any pattern of messages at once. Both sides of each message list it; ranks without any make the
- * call too, so that operations have the same numbers everywhere. No message to oneself. The lists
- * are borrowed until the call returns, the data until the wait. Messages of 2 GiB and more are
- * allowed. */
+/* Any pattern of messages, of any size. Both sides of each message list it; ranks without any make
+ * the call too, so that operations have the same numbers everywhere. No message to oneself. The
+ * lists are borrowed until the call returns, the data until the wait. */
 enum trm_status trm_comm_exchange(struct trm_comm *comm, const struct trm_message *sends,
                                   int send_count, const struct trm_message *receives,
                                   int receive_count, struct trm_request *r, struct trm_error *err);
 
-/* In place, over `count` elements; exact and so the same in any order. The maximum of floats is a
- * NaN when any operand is, and +0 lies above -0. */
+/* In place; exact, so the same in any order. A maximum is NaN when any is, and +0 lies above -0. */
 enum trm_status trm_comm_all_reduce(struct trm_comm *comm, void *data, size_t count,
                                     enum trm_reduction op, struct trm_request *r,
                                     struct trm_error *err);

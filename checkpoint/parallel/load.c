@@ -1,25 +1,33 @@
-#include "checkpoint/parallel/load.h"
-
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoint/parallel/opened.h"
 #include "checkpoint/restore.h"
 #include "checkpoint/store.h"
 #include "collectives/agree.h"
 
-struct trm_checkpoint {
+/* A checkpoint on disk. */
+struct disk_checkpoint {
+    struct trm_checkpoint base;
     struct trm_stored *stored;
     struct trm_source **sources;
 };
 
+static void close_disk(struct trm_checkpoint *checkpoint)
+{
+    struct disk_checkpoint *disk = (struct disk_checkpoint *)checkpoint;
+    if (disk == NULL)
+        return;
+    if (disk->stored != NULL)
+        trm_sources_destroy(disk->sources, disk->stored->catalog.file_count);
+    trm_stored_close(disk->stored);
+    free(disk);
+}
+
 void trm_checkpoint_close(struct trm_checkpoint *checkpoint)
 {
-    if (checkpoint == NULL)
-        return;
-    if (checkpoint->stored != NULL)
-        trm_sources_destroy(checkpoint->sources, checkpoint->stored->catalog.file_count);
-    trm_stored_close(checkpoint->stored);
-    free(checkpoint);
+    if (checkpoint != NULL)
+        checkpoint->operations->close(checkpoint);
 }
 
 /* What precedes an open checkpoint that rank 0 passes on. */
@@ -117,27 +125,34 @@ static enum trm_status find(const struct search *search, struct trm_stored **sto
                                   stored, err);
 }
 
+static enum trm_status load_disk(struct trm_comm *comm, struct trm_checkpoint *checkpoint,
+                                 const struct trm_ckpt_piece *pieces, int piece_count,
+                                 int64_t *bytes_read, struct trm_error *err);
+
+static const struct trm_checkpoint_operations disk_operations = {load_disk, close_disk};
+
 static enum trm_status open_found(struct trm_comm *comm, const struct search *search,
                                   struct trm_checkpoint **out, struct trm_error *err)
 {
     enum trm_status status = TRM_OK;
-    struct trm_checkpoint *checkpoint = calloc(1, sizeof(*checkpoint));
-    if (checkpoint == NULL)
+    struct disk_checkpoint *disk = calloc(1, sizeof(*disk));
+    if (disk == NULL)
         status =
             trm_error_set(err, TRM_ERR_MEMORY, "out of memory for opening \"%s\"", search->where);
     if (status == TRM_OK && comm->rank == 0)
-        status = find(search, &checkpoint->stored, err);
+        status = find(search, &disk->stored, err);
     status = trm_agree(comm, status, err);
     if (status == TRM_OK && comm->size > 1)
-        status = trm_agree(comm, share(comm, &checkpoint->stored, err), err);
+        status = trm_agree(comm, share(comm, &disk->stored, err), err);
     if (status == TRM_OK)
-        status = trm_agree(
-            comm, trm_sources_of_stored(checkpoint->stored, &checkpoint->sources, err), err);
+        status = trm_agree(comm, trm_sources_of_stored(disk->stored, &disk->sources, err), err);
     if (status != TRM_OK) {
-        trm_checkpoint_close(checkpoint);
+        close_disk(&disk->base);
         return status;
     }
-    *out = checkpoint;
+    disk->base =
+        (struct trm_checkpoint){&disk_operations, &disk->stored->catalog, disk->stored->path};
+    *out = &disk->base;
     return TRM_OK;
 }
 
@@ -159,39 +174,54 @@ enum trm_status trm_checkpoint_open_older(struct trm_comm *comm, const char *whe
 
 const struct trm_catalog *trm_checkpoint_catalog(const struct trm_checkpoint *checkpoint)
 {
-    return &checkpoint->stored->catalog;
+    return checkpoint->catalog;
 }
 
 const char *trm_checkpoint_path(const struct trm_checkpoint *checkpoint)
 {
-    return checkpoint->stored->path;
+    return checkpoint->path;
 }
 
 int trm_checkpoint_find(const struct trm_checkpoint *checkpoint, const char *name)
 {
-    return trm_catalog_find(&checkpoint->stored->catalog, name);
+    return trm_catalog_find(checkpoint->catalog, name);
 }
 
 /* Not collective. */
-static enum trm_status load_mine(struct trm_checkpoint *checkpoint,
-                                 const struct trm_ckpt_piece *pieces, int piece_count,
-                                 int64_t *bytes_read, struct trm_error *err)
+static enum trm_status load_mine(struct disk_checkpoint *disk, const struct trm_ckpt_piece *pieces,
+                                 int piece_count, int64_t *bytes_read, struct trm_error *err)
 {
-    const struct trm_catalog *catalog = &checkpoint->stored->catalog;
+    const struct trm_catalog *catalog = &disk->stored->catalog;
     struct trm_restore *restore = NULL;
-    for (int p = 0; p < piece_count; p++) {
-        enum trm_ckpt_kind kind = pieces[p].kind;
-        if ((unsigned)kind < TRM_KIND_COUNT && !catalog->kinds[kind])
-            return trm_error_set(err, TRM_ERR_MISMATCH, "%s: it holds no %s",
-                                 checkpoint->stored->path, trm_ckpt_kind_name(kind));
-    }
     enum trm_status status =
-        trm_restore_create(catalog->tensors, catalog->tensor_count, checkpoint->sources,
+        trm_restore_create(catalog->tensors, catalog->tensor_count, disk->sources,
                            catalog->file_count, NULL, NULL, &restore, err);
     if (status == TRM_OK)
         status = trm_restore_run(restore, pieces, piece_count, bytes_read, err);
     trm_restore_destroy(restore);
     return status;
+}
+
+static enum trm_status load_disk(struct trm_comm *comm, struct trm_checkpoint *checkpoint,
+                                 const struct trm_ckpt_piece *pieces, int piece_count,
+                                 int64_t *bytes_read, struct trm_error *err)
+{
+    struct disk_checkpoint *disk = (struct disk_checkpoint *)checkpoint;
+    return trm_agree(comm, load_mine(disk, pieces, piece_count, bytes_read, err), err);
+}
+
+/* Not collective. */
+static enum trm_status check_kinds(const struct trm_checkpoint *checkpoint,
+                                   const struct trm_ckpt_piece *pieces, int piece_count,
+                                   struct trm_error *err)
+{
+    for (int p = 0; p < piece_count; p++) {
+        enum trm_ckpt_kind kind = pieces[p].kind;
+        if ((unsigned)kind < TRM_KIND_COUNT && !checkpoint->catalog->kinds[kind])
+            return trm_error_set(err, TRM_ERR_MISMATCH, "%s: it holds no %s", checkpoint->path,
+                                 trm_ckpt_kind_name(kind));
+    }
+    return TRM_OK;
 }
 
 enum trm_status trm_checkpoint_load(struct trm_comm *comm, struct trm_checkpoint *checkpoint,
@@ -200,7 +230,9 @@ enum trm_status trm_checkpoint_load(struct trm_comm *comm, struct trm_checkpoint
 {
     int64_t read = 0;
     enum trm_status status =
-        trm_agree(comm, load_mine(checkpoint, pieces, piece_count, &read, err), err);
+        trm_agree(comm, check_kinds(checkpoint, pieces, piece_count, err), err);
+    if (status == TRM_OK)
+        status = checkpoint->operations->load(comm, checkpoint, pieces, piece_count, &read, err);
     if (status == TRM_OK && bytes_read != NULL)
         *bytes_read = read;
     return status;

@@ -234,6 +234,7 @@ const struct trm_comm_backend trm_mpi_backend = {
     .request_create = trm_mpi_request_create,
     .request_destroy = trm_mpi_request_destroy,
     .wait = trm_mpi_wait,
+    .done = trm_mpi_done,
     .barrier = mpi_barrier,
     .broadcast = mpi_broadcast,
     .all_gather = mpi_all_gather,

@@ -33,6 +33,7 @@ enum trm_status trm_mpi_request_create(struct trm_comm *comm, int max_messages,
                                        struct trm_request **out, struct trm_error *err);
 void trm_mpi_request_destroy(struct trm_request *request);
 enum trm_status trm_mpi_wait(struct trm_request *request, struct trm_error *err);
+enum trm_status trm_mpi_done(struct trm_request *request, bool *done, struct trm_error *err);
 
 /* Room for `capacity` operations. */
 enum trm_status trm_mpi_request_reserve(struct mpi_request *r, int capacity, struct trm_error *err);

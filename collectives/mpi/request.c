@@ -68,6 +68,17 @@ enum trm_status trm_mpi_wait(struct trm_request *request, struct trm_error *err)
     return trm_mpi_check(code, "communication", err);
 }
 
+/* Completes nothing: that is for the wait that follows. */
+enum trm_status trm_mpi_done(struct trm_request *request, bool *done, struct trm_error *err)
+{
+    struct mpi_request *r = (struct mpi_request *)request;
+    int code = MPI_SUCCESS, complete = 1;
+    for (int i = 0; i < r->count && complete && code == MPI_SUCCESS; i++)
+        code = MPI_Request_get_status(r->items[i], &complete, MPI_STATUS_IGNORE);
+    *done = complete != 0;
+    return trm_mpi_check(code, "communication", err);
+}
+
 MPI_Request *trm_mpi_next_item(struct mpi_request *r)
 {
     TRM_ASSERT(r->count < r->capacity);

@@ -404,6 +404,33 @@ static void messages_over_2_gib_arrive_whole(void **state)
     assert_on_all_ranks(world, ok);
 }
 
+static void an_operation_is_done_once_its_peer_did_its_part(void **state)
+{
+    struct trm_comm *world = *state;
+    struct trm_request *r = NULL;
+    int last = world->size - 1, value = 0;
+    bool ok = !trm_request_create(world, 1, &r, NULL), done = false;
+    struct trm_message receive = {last, &value, sizeof value};
+    ok = ok && !trm_request_done(r, &done, NULL) && done; /* nothing is under way */
+    if (world->rank == 0 && last > 0)
+        ok = ok && !trm_comm_exchange(world, NULL, 0, &receive, 1, r, NULL) &&
+             !trm_request_done(r, &done, NULL) && !done;
+    trm_comm_barrier(world, NULL, NULL);
+    if (world->rank != 0) {
+        value = 4711;
+        struct trm_message send = {0, &value, sizeof value};
+        ok = ok && !trm_comm_exchange(world, &send, world->rank == last, NULL, 0, NULL, NULL);
+    }
+    if (world->rank == 0 && last > 0) {
+        do
+            ok = ok && !trm_request_done(r, &done, NULL);
+        while (ok && !done);
+        ok = ok && !trm_request_wait(r, NULL) && value == 4711;
+    }
+    trm_request_destroy(r);
+    assert_on_all_ranks(world, ok);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +441,7 @@ int main(void)
         cmocka_unit_test(all_to_all_sends_block_i_to_rank_i),
         cmocka_unit_test(exchange_matches_messages_in_the_order_listed),
         cmocka_unit_test(exchange_may_have_no_message_for_some_ranks),
+        cmocka_unit_test(an_operation_is_done_once_its_peer_did_its_part),
         cmocka_unit_test(operations_on_several_requests_overlap),
         cmocka_unit_test(integer_reductions_are_exact),
         cmocka_unit_test(float_maxima_do_not_depend_on_the_order),
