@@ -42,6 +42,10 @@ struct trm_ops_limits {
 
 #define TRM_NORM_BLOCK 1024
 
+/* A digest is the XXH3-64 of each so many bytes, seeded by their number, added modulo 2^64. It is
+ * for comparing tensors on devices of one kind. */
+#define TRM_DIGEST_BYTES (1 << 20)
+
 struct trm_device {
     const struct trm_ops *ops;
     void *workspace; /* borrowed; the size that workspace_bytes asked for */

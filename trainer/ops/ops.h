@@ -136,6 +136,8 @@ struct trm_ops {
     void (*sum_of_squares)(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_tensor t);
     /* Adds every element to `sum`, exactly. */
     void (*sum)(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_tensor t);
+    /* A hash of the bytes (device.h: TRM_DIGEST_BYTES); NULL: the device has no such op. */
+    uint64_t (*digest)(struct trm_device *dev, struct trm_tensor t);
 
     /* Decoupled weight decay (Loshchilov and Hutter 2019) over flat ranges: parameter, first and
      * second moment updated in place from gradient * gradient_scale. */

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/ops/trial.h"
+#include "trainer/ops/reference/reference.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -93,6 +94,49 @@ static void sums_do_not_lose_a_nan_or_an_infinity(void **state)
     pool_free(&pool);
 }
 
+/* Five parts, the last one cut short, so that no number of threads divides them. */
+static void a_digest_is_the_references_at_any_number_of_threads(void **state)
+{
+    const int64_t elements = 4 * (TRM_DIGEST_BYTES / 4) + 17;
+    struct trm_ops_limits limits = {.type = TRM_F32, .max_rows = 1, .max_columns = elements};
+    struct trm_device reference;
+    struct pool pool = {0};
+    const struct trm_tensor t = pool_1d(&pool, TRM_F32, elements);
+    (void)state;
+    trm_device_reference(&reference);
+    const uint64_t expected = reference.ops->digest(&reference, t);
+    for (int threads = 1; threads <= 4; threads++) {
+        struct trm_device cpu = cpu_device(&pool, threads, &limits);
+        assert_true(cpu.ops->digest(&cpu, t) == expected);
+    }
+    pool_free(&pool);
+}
+
+static void a_digest_notices_every_bit_and_every_place(void **state)
+{
+    const int64_t part = TRM_DIGEST_BYTES / 4, elements = 3 * part + 5;
+    struct trm_ops_limits limits = {.type = TRM_F32, .max_rows = 1, .max_columns = elements};
+    struct pool pool = {0};
+    struct trm_device cpu = cpu_device(&pool, 2, &limits);
+    struct trm_tensor t = pool_1d(&pool, TRM_F32, elements);
+    const uint64_t before = cpu.ops->digest(&cpu, t);
+    uint32_t *words = t.data;
+    (void)state;
+    for (int bit = 0; bit < 32; bit++) {
+        int64_t at = bit * (elements - 1) / 31; /* the first element, the last, and between */
+        words[at] ^= UINT32_C(1) << bit;
+        assert_true(cpu.ops->digest(&cpu, t) != before);
+        words[at] ^= UINT32_C(1) << bit;
+    }
+    for (int64_t i = 0; i < part; i++) { /* two parts that change places */
+        uint32_t word = words[i];
+        words[i] = words[part + i];
+        words[part + i] = word;
+    }
+    assert_true(cpu.ops->digest(&cpu, t) != before);
+    pool_free(&pool);
+}
+
 static void run_adamw(struct trm_device *dev, const struct trial *t)
 {
     struct trm_adamw settings = t->adamw;
@@ -152,6 +196,8 @@ int main(void)
         cmocka_unit_test(sums_equal_the_reference),
         cmocka_unit_test(sum_of_squares_of_blocks_is_that_of_the_whole),
         cmocka_unit_test(sums_do_not_lose_a_nan_or_an_infinity),
+        cmocka_unit_test(a_digest_is_the_references_at_any_number_of_threads),
+        cmocka_unit_test(a_digest_notices_every_bit_and_every_place),
         cmocka_unit_test(adamw_equals_the_reference_for_three_steps),
         cmocka_unit_test(adamw_of_a_gradient_of_zero_moves_nothing),
     };

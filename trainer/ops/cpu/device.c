@@ -82,6 +82,7 @@ static const struct trm_ops cpu_ops = {
     .cross_entropy_gradient = trm_cpu_cross_entropy_gradient,
     .sum_of_squares = trm_cpu_sum_of_squares,
     .sum = trm_cpu_sum,
+    .digest = trm_cpu_digest,
     .adamw = trm_cpu_adamw,
 };
 

@@ -135,6 +135,7 @@ TRM_CPU_OP(cross_entropy_sums);
 TRM_CPU_OP(cross_entropy_gradient);
 TRM_CPU_OP(sum_of_squares);
 TRM_CPU_OP(sum);
+TRM_CPU_OP(digest);
 TRM_CPU_OP(adamw);
 #undef TRM_CPU_OP
 

@@ -1,4 +1,8 @@
-/* AdamW in one pass over memory, and the exact sums that the norm and the loss are made of. */
+/* AdamW in one pass over memory, the exact sums that the norm and the loss are made of, and the
+ * digest. */
+#include <stdatomic.h>
+
+#include "base/hash.h"
 #include "trainer/ops/cpu/internal.h"
 #include "trainer/ops/cpu/vector.h"
 
@@ -124,4 +128,36 @@ void trm_cpu_sum(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_t
     TRM_ASSERT(trm_tensor_is_contiguous(t));
     struct sum_job job = {t.data, trm_tensor_elements(t), sum};
     trm_cpu_for(dev, job.count, TRM_CPU_GRAIN, sum_piece, &job);
+}
+
+struct digest_job {
+    const char *data;
+    int64_t bytes;
+    _Atomic uint64_t total;
+};
+
+/* Whole numbers: it doesn't matter which is added first. */
+static void digest_piece(void *context, int64_t first, int64_t last, int thread)
+{
+    (void)thread;
+    struct digest_job *job = context;
+    uint64_t sum = 0;
+    for (int64_t i = first; i < last; i++) {
+        int64_t start = i * TRM_DIGEST_BYTES;
+        sum += trm_hash64_seeded(job->data + start,
+                                 (size_t)trm_cpu_min(TRM_DIGEST_BYTES, job->bytes - start),
+                                 (uint64_t)i);
+    }
+    atomic_fetch_add_explicit(&job->total, sum, memory_order_relaxed);
+}
+
+uint64_t trm_cpu_digest(struct trm_device *dev, struct trm_tensor t)
+{
+    if (!TRM_CPU_TAKES(dev, "digest", t))
+        return 0;
+    TRM_ASSERT(trm_tensor_is_contiguous(t));
+    struct digest_job job = {.data = t.data,
+                             .bytes = trm_tensor_elements(t) * (int64_t)trm_type_bytes(t.type)};
+    trm_cpu_for(dev, trm_cpu_parts(job.bytes, TRM_DIGEST_BYTES), 1, digest_piece, &job);
+    return job.total;
 }

@@ -137,6 +137,7 @@ TRM_REF_OP(cross_entropy_sums);
 TRM_REF_OP(cross_entropy_gradient);
 TRM_REF_OP(sum_of_squares);
 TRM_REF_OP(sum);
+TRM_REF_OP(digest);
 TRM_REF_OP(adamw);
 #undef TRM_REF_OP
 

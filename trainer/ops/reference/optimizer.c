@@ -2,6 +2,8 @@
  * that the gradient norm is made of. */
 #include "trainer/ops/reference/internal.h"
 
+#include "base/hash.h"
+
 void trm_ref_sum_of_squares(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_tensor t)
 {
     if (!TRM_REF_TAKES(dev, "sum_of_squares", t))
@@ -24,6 +26,21 @@ void trm_ref_sum(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_t
     const int64_t elements = trm_tensor_elements(t);
     for (int64_t i = 0; i < elements; i++)
         trm_exact_sum_add(sum, trm_ref_load(t, trm_ref_offset(t, i)));
+}
+
+uint64_t trm_ref_digest(struct trm_device *dev, struct trm_tensor t)
+{
+    TRM_ASSERT(trm_tensor_is_contiguous(t));
+    if (!TRM_REF_TAKES(dev, "digest", t))
+        return 0;
+    const size_t bytes = (size_t)trm_tensor_elements(t) * trm_type_bytes(t.type);
+    uint64_t sum = 0, part = 0;
+    for (size_t start = 0; start < bytes; start += TRM_DIGEST_BYTES, part++) {
+        const size_t rest = bytes - start;
+        sum += trm_hash64_seeded((const char *)t.data + start,
+                                 rest < TRM_DIGEST_BYTES ? rest : TRM_DIGEST_BYTES, part);
+    }
+    return sum;
 }
 
 void trm_ref_adamw(struct trm_device *dev, struct trm_tensor parameter, struct trm_tensor exp_avg,

@@ -31,6 +31,7 @@ static const struct trm_ops table = {
     .cross_entropy_gradient = trm_ref_cross_entropy_gradient,
     .sum_of_squares = trm_ref_sum_of_squares,
     .sum = trm_ref_sum,
+    .digest = trm_ref_digest,
     .adamw = trm_ref_adamw,
 };
 
