@@ -21,6 +21,7 @@ static const struct {
     [TRM_ERR_TIMEOUT] = {"timeout", TRM_EXIT_UNAVAILABLE},
     [TRM_ERR_STOPPED] = {"stopped", TRM_EXIT_REQUEUE},
     [TRM_ERR_NUMERICS] = {"numerics", TRM_EXIT_NUMERICS},
+    [TRM_ERR_DIVERGED] = {"diverged", TRM_EXIT_DIVERGED},
     [TRM_ERR_UNSUPPORTED] = {"unsupported", TRM_EXIT_CONFIG},
     [TRM_ERR_INTERNAL] = {"internal", TRM_EXIT_SOFTWARE},
 };

@@ -24,6 +24,7 @@ enum trm_status {
     TRM_ERR_TIMEOUT,     /* a deadline passed */
     TRM_ERR_STOPPED,     /* asked to stop; state is durable: exit 75 */
     TRM_ERR_NUMERICS,    /* NaN, Inf or a loss spike */
+    TRM_ERR_DIVERGED,    /* copies that must be equal are not: a node computes or remembers wrong */
     TRM_ERR_UNSUPPORTED, /* valid, but this build or machine cannot */
     TRM_ERR_INTERNAL,    /* a bug in this program that was caught */
     TRM_STATUS_COUNT
@@ -36,6 +37,7 @@ enum trm_exit {
     TRM_EXIT_USAGE = 64,       /* unknown command or argument */
     TRM_EXIT_CORRUPT = 65,     /* a checkpoint or input contradicts itself */
     TRM_EXIT_NOT_FOUND = 66,   /* a named checkpoint or file is not there */
+    TRM_EXIT_DIVERGED = 68,    /* replicas differ: start me again without the named node */
     TRM_EXIT_UNAVAILABLE = 69, /* communication failed or a deadline passed */
     TRM_EXIT_SOFTWARE = 70,    /* a bug in this program */
     TRM_EXIT_OS = 71,          /* out of memory */

@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "base/human.h"
 
-#define LINE_BYTES       512
+#define LINE_BYTES       1024
 #define FILE_LIMIT_BYTES ((size_t)1 << 32)
 
 /* One write(2) for a whole line, so that readers never see half of one. */
@@ -123,5 +123,36 @@ enum trm_status trm_metrics_validation(struct trm_metrics *metrics, int64_t step
     length = snprintf(line, sizeof line,
                       "{\"step\": %lld, \"validation_loss\": %.17g, \"validation_ms\": %.3f}\n",
                       (long long)step, loss, milliseconds);
+    return write_line(metrics->fd, line, length, err);
+}
+
+enum trm_status trm_metrics_bad_step(struct trm_metrics *metrics,
+                                     const struct trm_bad_step_metrics *bad, struct trm_error *err)
+{
+    char line[LINE_BYTES];
+    int length;
+
+    if (metrics->fd < 0)
+        return TRM_OK;
+    length = snprintf(line, sizeof line,
+                      "{\"step\": %lld, \"bad_step\": %lld, \"reason\": \"%s\", \"action\": "
+                      "\"%s\", \"bad_samples\": [%lld, %lld], \"lineage\": %lld}\n",
+                      (long long)bad->step, (long long)bad->bad_step, bad->reason, bad->action,
+                      (long long)bad->first, (long long)(bad->next - bad->first),
+                      (long long)bad->lineage);
+    return write_line(metrics->fd, line, length, err);
+}
+
+enum trm_status trm_metrics_diverged(struct trm_metrics *metrics, int64_t step, bool known,
+                                     const char *ranks, struct trm_error *err)
+{
+    char line[LINE_BYTES];
+    int length;
+
+    if (metrics->fd < 0)
+        return TRM_OK;
+    length = snprintf(line, sizeof line,
+                      "{\"step\": %lld, \"diverged\": \"%s\", \"majority_is_right\": %s}\n",
+                      (long long)step, ranks, known ? "true" : "false");
     return write_line(metrics->fd, line, length, err);
 }

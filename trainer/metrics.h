@@ -3,6 +3,7 @@
 #ifndef TRM_TRAINER_METRICS_H
 #define TRM_TRAINER_METRICS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -19,6 +20,15 @@ struct trm_step_metrics {
     uint64_t data_hash;
 };
 
+/* A step whose numbers were bad, and what was done about it (docs/guard.md). */
+struct trm_bad_step_metrics {
+    int64_t step; /* among whose lines it stands: the bad one, or the one that a rollback went to */
+    int64_t bad_step;
+    const char *reason, *action;
+    int64_t first, next; /* sample numbers [first, next) */
+    int64_t lineage;
+};
+
 /* Opens RUN_DIR/metrics.jsonl for appending, without lines of steps after `step` (a run that was
  * cut off wrote them; they will come again). */
 enum trm_status trm_metrics_open(struct trm_metrics *metrics, const char *run_dir, int64_t step,
@@ -29,5 +39,10 @@ enum trm_status trm_metrics_step(struct trm_metrics *metrics, const struct trm_s
                                  struct trm_error *err);
 enum trm_status trm_metrics_validation(struct trm_metrics *metrics, int64_t step, double loss,
                                        double milliseconds, struct trm_error *err);
+enum trm_status trm_metrics_bad_step(struct trm_metrics *metrics,
+                                     const struct trm_bad_step_metrics *bad, struct trm_error *err);
+/* `ranks`: "rank 2 (node3)", those that deviate, or, when that is not known, those that differ. */
+enum trm_status trm_metrics_diverged(struct trm_metrics *metrics, int64_t step, bool known,
+                                     const char *ranks, struct trm_error *err);
 
 #endif

@@ -13,6 +13,7 @@
 #include "collectives/agree.h"
 #include "trainer/alike.h"
 #include "trainer/evaluate.h"
+#include "trainer/numbers.h"
 #include "trainer/ops/cpu/cpu.h"
 #include "trainer/saving.h"
 #include "trainer/signals.h"
@@ -243,7 +244,7 @@ static enum trm_status open_data(struct trm_run *run, struct trm_error *err)
     return trm_agree(run->world, status, err);
 }
 
-static enum trm_status start_reader(struct trm_run *run, struct trm_error *err)
+enum trm_status trm_run_start_reader(struct trm_run *run, struct trm_error *err)
 {
     struct trm_skip *skips = calloc((size_t)run->state.skip_count + 1, sizeof *skips);
     struct trm_reader_settings settings = {
@@ -263,6 +264,8 @@ static enum trm_status start_reader(struct trm_run *run, struct trm_error *err)
         return trm_error_set(err, TRM_ERR_MEMORY, "no memory for the list of skipped samples");
     for (int i = 0; i < run->state.skip_count; i++)
         skips[i] = (struct trm_skip){run->state.skips[i].first, run->state.skips[i].count};
+    trm_reader_destroy(run->reader);
+    run->reader = NULL;
     status = trm_reader_create(run->train, &settings, &run->reader, err);
     free(skips);
     return status;
@@ -308,6 +311,10 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
         status = trm_agree(run->world, create_parts(run, err), err);
     if (status != TRM_OK)
         return status;
+    if (run->config->replica_check_interval > 0 && run->mesh.data_size > 1 &&
+        !run->device.ops->digest)
+        trm_log(&run->log, TRM_LOG_WARNING,
+                "this device has no hash: copies of the parameters are not compared");
     trm_device_describe(&run->device, text, sizeof text);
     trm_log(&run->log, TRM_LOG_INFO, "%d rank%s: data %d x tensor %d, %lld lanes; %s, %d thread%s",
             run->world->size, run->world->size > 1 ? "s" : "", run->mesh.data_size,
@@ -325,7 +332,7 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
     if (status == TRM_OK)
         status = open_run_dir(run, err);
     if (status == TRM_OK)
-        status = trm_agree(run->world, start_reader(run, err), err);
+        status = trm_agree(run->world, trm_run_start_reader(run, err), err);
     return status;
 }
 
@@ -343,9 +350,6 @@ static enum trm_status loop(struct trm_run *run, bool *stopped, struct trm_error
 
     while (run->state.step < config->train_iters) {
         status = trm_step(run, stopped, &metrics, err);
-        /* What was begun is from before, and sound. */
-        if (status == TRM_ERR_NUMERICS)
-            (void)trm_saving_wait(run, NULL);
         if (status == TRM_OK && *stopped)
             return TRM_OK;
         if (status == TRM_OK)
@@ -368,17 +372,28 @@ static enum trm_status loop(struct trm_run *run, bool *stopped, struct trm_error
     return TRM_OK;
 }
 
-static enum trm_status train(struct trm_run *run, struct trm_error *err)
+/* To the last step or a stop, validated and saved. */
+static enum trm_status train_and_save(struct trm_run *run, int64_t first_step, bool *stopped,
+                                      struct trm_error *err)
 {
-    int64_t first_step = run->state.step;
-    bool stopped = false;
-    enum trm_status status = loop(run, &stopped, err);
+    enum trm_status status = loop(run, stopped, err);
 
-    if (status == TRM_OK && !stopped &&
+    if (status == TRM_OK && !*stopped &&
         (run->state.step > first_step || run->config->train_iters == 0))
         status = trm_evaluate(run, err);
     if (status == TRM_OK)
         status = trm_saving_finish(run, err);
+    return status;
+}
+
+static enum trm_status train(struct trm_run *run, struct trm_error *err)
+{
+    int64_t first_step = run->state.step;
+    bool stopped = false;
+    enum trm_status status = train_and_save(run, first_step, &stopped, err);
+
+    while (status == TRM_ERR_NUMERICS && (status = trm_numbers_act(run, err)) == TRM_OK)
+        status = train_and_save(run, first_step, &stopped, err);
     if (status == TRM_OK && stopped)
         return trm_error_set(err, TRM_ERR_STOPPED,
                              "stopped on request after step %lld of %lld; start again to go on",

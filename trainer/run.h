@@ -13,6 +13,7 @@
 #include "checkpoint/parallel/saver.h"
 #include "collectives/mesh.h"
 #include "trainer/data/reader.h"
+#include "trainer/guard.h"
 #include "trainer/metrics.h"
 #include "trainer/model/model.h"
 #include "trainer/optimizer/grad_sync.h"
@@ -26,6 +27,14 @@ struct trm_saving {
     struct trm_error failure;             /* of the newest save that failed, TRM_OK: none */
     int waits;                            /* saves that had to wait for the disk */
     bool last;                            /* the save that ends the run */
+};
+
+/* The step that was tried last, and what its numbers were worth; numbers.c. */
+struct trm_tried_step {
+    int64_t step;
+    int64_t first, next; /* its samples [first, next) */
+    uint64_t data_hash;  /* after them */
+    enum trm_guard_verdict verdict;
 };
 
 struct trm_run {
@@ -56,7 +65,11 @@ struct trm_run {
     struct trm_ckpt_state state;
     int64_t saved_step; /* newest step on disk, -1: none */
     struct trm_saving saving;
+    struct trm_tried_step tried;
 };
+
+/* Not collective. The reader, from the state's position on; the one before is stopped. */
+enum trm_status trm_run_start_reader(struct trm_run *run, struct trm_error *err);
 
 /* Collective over `world`. Sets everything up, starts afresh or from a checkpoint, trains to the
  * end or to a stop request, and leaves a checkpoint. TRM_ERR_STOPPED after a stop that is durable.

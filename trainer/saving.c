@@ -11,7 +11,9 @@
 #include "base/machine.h"
 #include "checkpoint/snapshot.h"
 #include "collectives/agree.h"
+#include "trainer/numbers.h"
 #include "trainer/pieces.h"
+#include "trainer/replicas.h"
 
 /* Text of a list of steps. */
 #define STEPS_BYTES 256
@@ -174,6 +176,17 @@ void trm_saving_close(struct trm_run *run)
     run->saving.saver = NULL;
 }
 
+/* What is saved was checked: numbers that are finite, and copies that agree. Collective. */
+static enum trm_status look_through(struct trm_run *run, struct trm_error *err)
+{
+    enum trm_status status = trm_numbers_scan(run, err);
+
+    if (status != TRM_OK || run->config->replica_check_interval == 0)
+        return status;
+    status = trm_param_gather_finish(run->param_gather, err);
+    return status == TRM_OK ? trm_replicas_check(run, run->state.step, err) : status;
+}
+
 enum trm_status trm_saving_begin(struct trm_run *run, struct trm_error *err)
 {
     struct trm_saving *saving = &run->saving;
@@ -181,6 +194,9 @@ enum trm_status trm_saving_begin(struct trm_run *run, struct trm_error *err)
 
     if (run->saved_step == run->state.step)
         return TRM_OK;
+    status = look_through(run, err);
+    if (status != TRM_OK)
+        return status;
     saving->failure = (struct trm_error){0};
     trm_failpoint("snapshot", run->state.step, NULL, 0);
     status = trm_saver_begin(saving->saver, &run->state, err);
@@ -210,6 +226,7 @@ enum trm_status trm_saving_finish(struct trm_run *run, struct trm_error *err)
         return status;
     saving->last = true;
     status = trm_saving_begin(run, err);
+    saving->last = status == TRM_OK; /* else the run may go on from an older state */
     if (status == TRM_OK)
         status = trm_saving_wait(run, err);
     if (status == TRM_OK && run->saved_step != run->state.step)

@@ -21,7 +21,8 @@ void trm_saving_close(struct trm_run *run);
 
 /* Collective. Begins to save the current step, unless it is saved already. What goes wrong with a
  * save is told, and is no error of the run, unless the directory belongs to another run
- * (TRM_ERR_MISMATCH: no later save could do better). */
+ * (TRM_ERR_MISMATCH: no later save could do better). The state is looked through first:
+ * TRM_ERR_NUMERICS or TRM_ERR_DIVERGED, and nothing is saved, when it is not sound. */
 enum trm_status trm_saving_begin(struct trm_run *run, struct trm_error *err);
 
 /* Collective. Takes note of the largest of all ranks' trm_saver_report. */

@@ -41,10 +41,29 @@ static enum trm_status describe_self(struct trm_run *run, struct trm_error *err)
     return TRM_OK;
 }
 
-static enum trm_status start_afresh(struct trm_run *run, struct trm_error *err)
+/* The state before the first step, but for what names the run. */
+static void begin_at_zero(struct trm_run *run)
 {
+    struct trm_ckpt_state *state = &run->state;
+    size_t bytes = (size_t)run->layout->owned_elements * sizeof(float);
     int count;
     const struct trm_layout_run *runs = trm_optimizer_runs(run->optimizer, &count);
+
+    for (int i = 0; i < count; i++)
+        trm_init_fill(run->layout, runs[i].tensor, runs[i].begin, runs[i].end,
+                      (uint64_t)run->config->seed, run->parameters + runs[i].flat_offset);
+    memset(trm_optimizer_exp_avg(run->optimizer), 0, bytes);
+    memset(trm_optimizer_exp_avg_sq(run->optimizer), 0, bytes);
+    free(state->skips);
+    state->skips = NULL;
+    state->step = state->next_sample = 0;
+    state->data_hash = 0;
+    state->skip_count = state->recent_loss_count = state->skips_in_row = 0;
+    state->last_loss = state->valid_loss = NAN;
+}
+
+static enum trm_status start_afresh(struct trm_run *run, struct trm_error *err)
+{
     uint64_t bits[2] = {0, 0};
     enum trm_status status = TRM_OK;
 
@@ -57,10 +76,7 @@ static enum trm_status start_afresh(struct trm_run *run, struct trm_error *err)
         return status;
     snprintf(run->state.run_id, sizeof run->state.run_id, "%016llx%016llx",
              (unsigned long long)bits[0], (unsigned long long)bits[1]);
-    run->state.last_loss = run->state.valid_loss = NAN;
-    for (int i = 0; i < count; i++)
-        trm_init_fill(run->layout, runs[i].tensor, runs[i].begin, runs[i].end,
-                      (uint64_t)run->config->seed, run->parameters + runs[i].flat_offset);
+    begin_at_zero(run);
     return TRM_OK;
 }
 
@@ -211,6 +227,9 @@ static enum trm_status take_state(struct trm_run *run, const struct trm_ckpt_sta
     to->data_hash = from->data_hash;
     to->last_loss = from->last_loss;
     to->valid_loss = from->valid_loss;
+    memcpy(to->recent_losses, from->recent_losses, sizeof to->recent_losses);
+    to->recent_loss_count = from->recent_loss_count;
+    to->skips_in_row = from->skips_in_row;
     free(to->skips);
     to->skips = skips;
     to->skip_count = from->skip_count;
@@ -280,14 +299,12 @@ static bool is_damage(enum trm_status status)
     return status == TRM_ERR_CORRUPT || status == TRM_ERR_IO || status == TRM_ERR_NOT_FOUND;
 }
 
-/* Restores from *checkpoint, or, where it was chosen among several and turns out to be damaged,
- * from the newest older one that loads. Each that is passed over is named. */
-static enum trm_status restore_newest(struct trm_run *run, struct trm_checkpoint **checkpoint,
-                                      struct trm_error *err)
+/* Restores from *checkpoint, or, where it was chosen among several (`where` is their directory) and
+ * turns out to be damaged, from the newest older one that loads. Each that is passed over is named.
+ */
+static enum trm_status restore_newest(struct trm_run *run, const char *where, bool chosen,
+                                      struct trm_checkpoint **checkpoint, struct trm_error *err)
 {
-    const struct trm_config *config = run->config;
-    const char *where = strcmp(config->load, "auto") == 0 ? config->save : config->load;
-    bool chosen = config->ckpt_step < 0 && strcmp(trm_checkpoint_path(*checkpoint), where) != 0;
     struct trm_error first = {0};
     enum trm_status status = restore(run, *checkpoint, err);
 
@@ -387,6 +404,17 @@ static enum trm_status open_checkpoint(struct trm_run *run, struct trm_checkpoin
     return TRM_OK;
 }
 
+/* What the configuration names to begin with, once it is open. */
+static enum trm_status restore_named(struct trm_run *run, struct trm_checkpoint **checkpoint,
+                                     struct trm_error *err)
+{
+    const struct trm_config *config = run->config;
+    const char *where = strcmp(config->load, "auto") == 0 ? config->save : config->load;
+    bool chosen = config->ckpt_step < 0 && strcmp(trm_checkpoint_path(*checkpoint), where) != 0;
+
+    return restore_newest(run, where, chosen, checkpoint, err);
+}
+
 enum trm_status trm_state_begin(struct trm_run *run, struct trm_error *err)
 {
     struct trm_checkpoint *checkpoint = NULL;
@@ -397,10 +425,55 @@ enum trm_status trm_state_begin(struct trm_run *run, struct trm_error *err)
         status = open_checkpoint(run, &checkpoint, err);
     if (status != TRM_OK)
         return status;
-    status = checkpoint ? restore_newest(run, &checkpoint, err) : start_afresh(run, err);
+    status = checkpoint ? restore_named(run, &checkpoint, err) : start_afresh(run, err);
     if (status == TRM_OK && checkpoint && strcmp(run->config->load, "auto") == 0)
         run->saved_step = run->state.step;
     trm_checkpoint_close(checkpoint);
+    if (status == TRM_OK)
+        status = trm_param_gather_start(run->param_gather, run->parameters, err);
+    return status;
+}
+
+/* The run's own checkpoints before step `before`, if it has any yet; else what it began with. */
+static enum trm_status restore_earlier(struct trm_run *run, int64_t before, int64_t newest,
+                                       struct trm_checkpoint **checkpoint, struct trm_error *err)
+{
+    const struct trm_config *config = run->config;
+    enum trm_status status;
+
+    if (newest >= 0) {
+        status = trm_checkpoint_open_older(run->world, config->save, before, passed_over, &run->log,
+                                           checkpoint, err);
+        if (status == TRM_ERR_NOT_FOUND)
+            return trm_error_set(err, TRM_ERR_CORRUPT,
+                                 "no checkpoint of a step before %lld in \"%s\" can be loaded",
+                                 (long long)before, config->save);
+        return status == TRM_OK ? restore_newest(run, config->save, true, checkpoint, err) : status;
+    }
+    status = trm_state_open(config, run->world, &run->log, checkpoint, err);
+    if (status == TRM_OK && *checkpoint)
+        return restore_named(run, checkpoint, err);
+    if (status == TRM_OK)
+        begin_at_zero(run);
+    return status;
+}
+
+enum trm_status trm_state_restore_before(struct trm_run *run, int64_t before, struct trm_error *err)
+{
+    struct trm_checkpoint *checkpoint = NULL;
+    char run_id[TRM_CKPT_RUN_ID_BYTES];
+    int64_t attempt = run->state.attempt, newest = -1;
+    bool own;
+    enum trm_status status = look_at_save(run, &own, &newest, err);
+
+    memcpy(run_id, run->state.run_id, sizeof run_id);
+    if (status == TRM_OK)
+        status = restore_earlier(run, before, newest, &checkpoint, err);
+    trm_checkpoint_close(checkpoint);
+    if (status == TRM_OK && strcmp(run_id, run->state.run_id) != 0)
+        status = trm_error_set(err, TRM_ERR_MISMATCH, "\"%s\" holds steps of run %s, this is %s",
+                               run->config->save, run->state.run_id, run_id);
+    run->state.attempt = attempt;
     if (status == TRM_OK)
         status = trm_param_gather_start(run->param_gather, run->parameters, err);
     return status;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "collectives/agree.h"
+#include "trainer/numbers.h"
 #include "trainer/optimizer/schedule.h"
 #include "trainer/saving.h"
 #include "trainer/signals.h"
@@ -92,9 +93,13 @@ static enum trm_status update(struct trm_run *run, double norm, float *owned,
 {
     double tokens = (double)(run->config->global_batch_size * run->config->seq_length);
     double scale = trm_clip_factor(norm, run->config->clip_grad) / tokens;
+    const struct trm_layout_bucket *first = &run->layout->buckets[0];
+    int64_t own = run->mesh.data_rank * first->shard_elements;
 
     m->learning_rate = trm_schedule_learning_rate(run->config, m->step);
     trm_optimizer_update(run->optimizer, m->step, m->learning_rate, scale, run->parameters, owned);
+    trm_failpoint("updated", m->step, run->parameters + first->offset + own,
+                  (size_t)first->shard_elements * sizeof *run->parameters);
     return trm_param_gather_start(run->param_gather, run->parameters, err);
 }
 
@@ -106,6 +111,7 @@ enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metric
     struct trm_exact_sum sums[2]; /* loss, squared gradient norm */
     struct trm_batch batch;
     double values[2];
+    bool finite_here;
     float *owned;
     enum trm_status status = trm_reader_next(run->reader, &batch, err);
 
@@ -124,6 +130,7 @@ enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metric
     if (status != TRM_OK)
         return status;
     trm_failpoint("optimizer", step, owned, (size_t)run->layout->owned_elements * sizeof *owned);
+    finite_here = isfinite(trm_exact_sum_value(&sums[0]));
     if (run->mesh.tensor_rank > 0)
         trm_exact_sum_init(&sums[0]); /* every tensor-parallel rank has the same losses */
     trm_optimizer_sum_of_squares(run->optimizer, owned, &sums[1]);
@@ -137,11 +144,9 @@ enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metric
         .grad_norm = sqrt(values[1]) / tokens,
         .data_hash = batch.data_hash,
     };
-    if (!isfinite(m->loss) || !isfinite(m->grad_norm))
-        return trm_error_set(err, TRM_ERR_NUMERICS,
-                             "step %lld: loss is %g and the gradient norm %g, so nothing was "
-                             "updated; lower lr, or look at samples up to %lld",
-                             (long long)m->step, m->loss, m->grad_norm, (long long)m->samples);
+    status = trm_numbers_judge(run, m, &batch, finite_here, err);
+    if (status != TRM_OK)
+        return status;
     status = update(run, m->grad_norm, owned, m, err);
     if (status != TRM_OK)
         return status;
@@ -149,6 +154,7 @@ enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metric
     run->state.next_sample = batch.next_number;
     run->state.data_hash = batch.data_hash;
     run->state.last_loss = m->loss;
+    trm_guard_note(run->config, &run->state, m->loss);
     m->step_ms = (double)(trm_clock_now_ns() - begin_ns) / 1e6;
     m->tokens_per_second = tokens / (m->step_ms / 1e3);
     return TRM_OK;

@@ -6,8 +6,9 @@
 #include "trainer/run.h"
 
 /* Collective over the world. Advances run->state by one step and fills `metrics`. `stop`: some rank
- * was asked to stop; then the step was not done. TRM_ERR_NUMERICS when loss or norm is not finite:
- * parameters and state are as before. */
+ * was asked to stop; then the step was not done. TRM_ERR_NUMERICS when loss or norm is bad, and
+ * TRM_ERR_DIVERGED when copies of the parameters differ (numbers.h): parameters and state are as
+ * before. */
 enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metrics *metrics,
                          struct trm_error *err);
 

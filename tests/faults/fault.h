@@ -13,6 +13,8 @@
  *   forward        before the first micro-batch
  *   grad_exchange  gradients are computed and on their way
  *   optimizer      gradients are summed, nothing updated                      owned gradients
+ *   updated        the optimizer is done, nothing gathered                    own parameters
+ *   replicas       before copies of the parameters are compared               all parameters
  *   snapshot       before the state is copied or written
  *   save           a rank's shard is about to be written (the saving thread's)
  *   commit         all shards written, no manifest yet (rank 0, the same thread)

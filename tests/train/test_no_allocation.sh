@@ -5,7 +5,8 @@ make_text
 
 count() { # count NAME RANKS STEPS: allocations by the program's own code, over all ranks
     LD_PRELOAD=$TRIREME_BIN/../tests/libcount_malloc.so COUNT_MALLOC_FILE=$scratch/count \
-        must_train "$1" "$2" --train-iters "$3" --lr-decay-iters 100 --eval-iters 0 --tp "${4:-1}"
+        must_train "$1" "$2" --train-iters "$3" --lr-decay-iters 100 --eval-iters 0 --tp "${4:-1}" \
+        --replica-check-interval 2 --loss-spike-factor 2 --loss-spike-window 3
     awk '{ sum += $1 } END { print sum }' "$scratch/count"
     rm "$scratch/count"
 }

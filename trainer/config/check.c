@@ -183,6 +183,17 @@ static enum trm_status check_data(const struct trm_config *config, struct derive
     return TRM_OK;
 }
 
+static enum trm_status check_guard(const struct trm_config *config, struct trm_error *err)
+{
+    char factor[TRM_DOUBLE_BYTES];
+    if (config->loss_spike_factor != 0 && config->loss_spike_factor <= 1)
+        return trm_error_set(err, TRM_ERR_CONFIG,
+                             "loss_spike_factor %s would call losses of every day spikes; 0 (none) "
+                             "or above 1, such as 1.5, would fit",
+                             trm_text_double(factor, config->loss_spike_factor));
+    return TRM_OK;
+}
+
 static enum trm_status check_run(const struct trm_config *config, struct derived *derived,
                                  struct trm_error *err)
 {
@@ -216,6 +227,8 @@ enum trm_status trm_config_check(struct trm_config *config, int world_size, stru
         status = check_schedule(config, &derived, err);
     if (status == TRM_OK)
         status = check_data(config, &derived, err);
+    if (status == TRM_OK)
+        status = check_guard(config, err);
     if (status == TRM_OK)
         status = check_run(config, &derived, err);
     if (status != TRM_OK)

@@ -1,5 +1,6 @@
 #include "trainer/optimizer/optimizer.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -88,6 +89,25 @@ void trm_optimizer_sum_of_squares(struct trm_optimizer *o, float *owned_gradient
                 o->device, sum,
                 trm_tensor_1d(owned_gradient + run->owned_offset, TRM_F32, elements));
     }
+}
+
+const char *trm_optimizer_find_not_finite(struct trm_optimizer *o, float *parameters)
+{
+    for (int i = 0; i < o->run_count; i++) {
+        const struct trm_layout_run *run = &o->runs[i];
+        float *places[] = {parameters + run->flat_offset, o->exp_avg + run->owned_offset,
+                           o->exp_avg_sq + run->owned_offset};
+        struct trm_exact_sum sum;
+
+        /* In double, so that the square of no finite float is infinite. */
+        trm_exact_sum_init(&sum);
+        for (int k = 0; k < 3; k++)
+            o->device->ops->sum_of_squares(
+                o->device, &sum, trm_tensor_1d(places[k], TRM_F32, run->end - run->begin));
+        if (!isfinite(trm_exact_sum_value(&sum)))
+            return o->layout->tensors[run->tensor].spec.name;
+    }
+    return NULL;
 }
 
 /* base^exponent by squaring: the same bits with any C library. */

@@ -41,6 +41,10 @@ void trm_optimizer_sum_of_squares(struct trm_optimizer *optimizer, float *owned_
 void trm_optimizer_update(struct trm_optimizer *optimizer, int64_t step, double learning_rate,
                           double gradient_scale, float *parameters, float *owned_gradient);
 
+/* The name of the first tensor of which an owned parameter or moment is not finite; NULL: there is
+ * none. Borrowed from the layout. */
+const char *trm_optimizer_find_not_finite(struct trm_optimizer *optimizer, float *parameters);
+
 /* min(1, limit / norm); 1 when limit is 0. */
 double trm_clip_factor(double norm, double limit);
 

@@ -140,6 +140,7 @@ static void every_status_has_its_name_and_exit_code(void **state)
         {TRM_ERR_TIMEOUT, "timeout", 69},
         {TRM_ERR_STOPPED, "stopped", 75},
         {TRM_ERR_NUMERICS, "numerics", 76},
+        {TRM_ERR_DIVERGED, "diverged", 68},
         {TRM_ERR_UNSUPPORTED, "unsupported", 78},
         {TRM_ERR_INTERNAL, "internal", 70},
     };

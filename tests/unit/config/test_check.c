@@ -57,6 +57,9 @@ static const struct bad_check bad_checks[] = {
     {DATA "optimizer: {lr_decay_style: wsd, lr_warmup_iters: 600, lr_wsd_decay_iters: 500}\n", 0,
      "lr_warmup_iters 600 and lr_wsd_decay_iters 500 exceed lr_decay_iters 1000; "
      "lr_wsd_decay_iters may be at most 400"},
+    {DATA "guard: {loss_spike_factor: 0.5}\n", 0,
+     "loss_spike_factor 0.5 would call losses of every day spikes; 0 (none) or above 1, such as "
+     "1.5, would fit"},
     {"model: {num_layers: 2}\n", 0,
      "train_data_path is not set; name token files in section 'data' or with --train-data-path "
      "FILE"},

@@ -86,7 +86,8 @@ static void exit_code_page_lists_every_code(void **state)
     static const int codes[] = {TRM_EXIT_OK,       TRM_EXIT_DIFFERENT, TRM_EXIT_USAGE,
                                 TRM_EXIT_CORRUPT,  TRM_EXIT_NOT_FOUND, TRM_EXIT_UNAVAILABLE,
                                 TRM_EXIT_SOFTWARE, TRM_EXIT_OS,        TRM_EXIT_IO,
-                                TRM_EXIT_REQUEUE,  TRM_EXIT_NUMERICS,  TRM_EXIT_CONFIG};
+                                TRM_EXIT_REQUEUE,  TRM_EXIT_NUMERICS,  TRM_EXIT_CONFIG,
+                                TRM_EXIT_DIVERGED};
     char row[16];
     for (size_t i = 0; i < COUNT_OF(codes); i++) {
         snprintf(row, sizeof(row), "\n| %d | ", codes[i]);
