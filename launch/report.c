@@ -3,7 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-#define LARGEST_PID INT64_C(4194304) /* PID_MAX_LIMIT of Linux */
+#define LARGEST_SIGNAL 64
+#define LARGEST_PID    INT64_C(4194304) /* PID_MAX_LIMIT of Linux */
 
 static int64_t clamp(int64_t value, int64_t minimum, int64_t maximum)
 {
@@ -127,18 +128,19 @@ json_t *trm_report_to_json(const struct trm_rank_report *report)
                         trm_report_string(report->exit_text, sizeof report->exit_text - 1))
             : json_null();
     return json_pack(
-        "{s:i,s:i,s:I,s:i,s:b,s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:i,s:[i,i,i],s:[o,o,"
+        "{s:i,s:i,s:I,s:i,s:b,s:s,s:i,s:i,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:i,s:[i,i,i],s:["
+        "o,o,"
         "o],s:o}",
         "rank", report->rank, "local", report->local_rank, "pid", (json_int_t)report->pid, "state",
-        (int)report->state, "connected", (int)report->connected, "process", process, "phase",
-        (int)report->phase, "phase_age_ms", (json_int_t)report->phase_age_ms, "step",
-        (json_int_t)report->step, "samples", (json_int_t)report->samples, "step_ns",
-        (json_int_t)report->step_ns, "compute_ns", (json_int_t)report->compute_ns, "loss", loss,
-        "memory_step", (json_int_t)report->memory_step, "disk_step", (json_int_t)report->disk_step,
-        "resumed_step", (json_int_t)report->resumed_step, "restore_ns",
-        (json_int_t)report->restore_ns, "resumed_from", (int)report->resumed_from, "sizes",
-        report->world_size, report->data_size, report->tensor_size, "lanes",
-        lane_to_json(&report->lanes[TRM_FLIGHT_WORLD]),
+        (int)report->state, "connected", (int)report->connected, "process", process, "signal",
+        report->signal, "phase", (int)report->phase, "phase_age_ms",
+        (json_int_t)report->phase_age_ms, "step", (json_int_t)report->step, "samples",
+        (json_int_t)report->samples, "step_ns", (json_int_t)report->step_ns, "compute_ns",
+        (json_int_t)report->compute_ns, "loss", loss, "memory_step",
+        (json_int_t)report->memory_step, "disk_step", (json_int_t)report->disk_step, "resumed_step",
+        (json_int_t)report->resumed_step, "restore_ns", (json_int_t)report->restore_ns,
+        "resumed_from", (int)report->resumed_from, "sizes", report->world_size, report->data_size,
+        report->tensor_size, "lanes", lane_to_json(&report->lanes[TRM_FLIGHT_WORLD]),
         lane_to_json(&report->lanes[TRM_FLIGHT_DATA]),
         lane_to_json(&report->lanes[TRM_FLIGHT_TENSOR]), "exit", exit);
 }
@@ -267,6 +269,7 @@ enum trm_status trm_report_from_json(const json_t *value, struct trm_rank_report
     report.pid = trm_fields_int(&fields, "pid", 0, LARGEST_PID);
     report.state = (enum trm_flight_state)trm_fields_int(&fields, "state", 0, TRM_FLIGHT_EXITED);
     report.connected = trm_fields_bool(&fields, "connected");
+    report.signal = (int)trm_fields_int(&fields, "signal", 0, LARGEST_SIGNAL);
     report.phase = (enum trm_phase)trm_fields_int(&fields, "phase", 0, TRM_PHASE_COUNT - 1);
     report.phase_age_ms = trm_fields_int(&fields, "phase_age_ms", 0, most);
     report.step = trm_fields_int(&fields, "step", -1, most);

@@ -32,6 +32,7 @@ struct trm_rank_report {
     enum trm_flight_state state;
     bool connected; /* its connection to the agent stands */
     char process;   /* the letter of /proc/PID/stat (R, S, D, T, t, Z, ...); '-': it is gone */
+    int signal;     /* that ended the process; 0: it lives, exited, or nobody can tell */
     enum trm_phase phase;
     int64_t phase_age_ms;
     int64_t step; /* optimizer steps done, -1: none yet */

@@ -9,6 +9,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *help;
 } commands[] = {
+    {"agent", trm_tool_agent, "follow, check and end the ranks of a node; started by `run`"},
     {"ckpt", trm_tool_ckpt, "look into, verify, compare, re-cut and convert checkpoints"},
     {"data", trm_tool_data, "make token files from text, and look into them"},
     {"run", trm_tool_run, "train on this machine or on many, and go on whatever fails"},

@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 
+int trm_tool_agent(int argc, char **argv);
 int trm_tool_ckpt(int argc, char **argv);
 int trm_tool_data(int argc, char **argv);
 int trm_tool_run(int argc, char **argv);

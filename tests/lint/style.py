@@ -30,7 +30,7 @@ MAY_END_OR_PRINT = {
     "trainer/run.c": "the loop that logs",
     "trainer/metrics.c": "the step lines for people",
     "collectives/watchdog.c": "its job is to end a process that hangs",
-    "launch/main.c": "a main function",
+    "launch/child.c": "a forked child whose program could not be started",
 }
 
 # One flag that a signal handler sets is the only global that changes.

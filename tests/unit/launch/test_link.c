@@ -98,12 +98,14 @@ static void finish(struct world *world)
     assert_int_equal(uv_loop_close(&world->loop), 0);
 }
 
-#define WAIT_FOR(world, condition)                                \
-    do {                                                          \
-        int64_t deadline_ns = trm_clock_deadline_ns(PATIENCE_MS); \
-        while (!(condition) && !trm_clock_passed(deadline_ns))    \
-            uv_run(&(world)->loop, UV_RUN_ONCE);                  \
-        assert_true(condition);                                   \
+#define WAIT_FOR(world, condition)                                         \
+    do {                                                                   \
+        int64_t deadline_ns = trm_clock_deadline_ns(PATIENCE_MS);          \
+        bool reached;                                                      \
+        while (!(reached = (condition)) && !trm_clock_passed(deadline_ns)) \
+            uv_run(&(world)->loop, UV_RUN_ONCE);                           \
+        if (!reached)                                                      \
+            fail_msg("in vain: %s", #condition);                           \
     } while (0)
 
 static void agents_and_supervisor_exchange_messages(void **state)

@@ -47,6 +47,7 @@ static struct trm_rank_report busy_rank(int rank)
         .state = TRM_FLIGHT_EXITED,
         .connected = true,
         .process = 'D',
+        .signal = 64,
         .phase = TRM_PHASE_EXIT,
         .phase_age_ms = TRM_REPORT_MAX_COUNT,
         .step = TRM_REPORT_MAX_COUNT,
@@ -84,6 +85,7 @@ static void expect_same_rank(const struct trm_rank_report *a, const struct trm_r
     assert_int_equal(a->state, b->state);
     assert_int_equal(a->connected, b->connected);
     assert_int_equal(a->process, b->process);
+    assert_int_equal(a->signal, b->signal);
     assert_int_equal(a->phase, b->phase);
     assert_int_equal(a->phase_age_ms, b->phase_age_ms);
     assert_int_equal(a->step, b->step);
