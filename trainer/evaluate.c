@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "collectives/agree.h"
+#include "collectives/flight_write.h"
 #include "trainer/signals.h"
 #include "trainer/step.h"
 
@@ -50,11 +51,12 @@ enum trm_status trm_evaluate(struct trm_run *run, struct trm_error *err)
 
     if (!run->valid || config->eval_iters == 0)
         return TRM_OK;
+    trm_flight_phase(run->flight, TRM_PHASE_EVALUATE);
     status = trm_param_gather_finish(run->param_gather, err);
     trm_exact_sum_init(&sum);
     for (int64_t batch = 0; batch < config->eval_iters && status == TRM_OK; batch++) {
         trm_failpoint("evaluate", run->state.step, NULL, 0);
-        status = trm_agree_any(run->world, trm_signals_stop_requested(), &stop, err);
+        status = trm_agree_any(run->world, trm_signals_stop_requested(run->flight), &stop, err);
         if (status != TRM_OK || stop)
             return status;
         status = trm_agree(run->world, evaluate_batch(run, batch, &sum, err), err);

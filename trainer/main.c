@@ -2,6 +2,7 @@
  * trireme-train CONFIG [--key value ...]: the program that mpirun or srun starts on every rank.
  * What it prints comes from rank 0; its exit codes are those of docs/exit-codes.md.
  */
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,10 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "collectives/agree.h"
+#include "collectives/flight_write.h"
 #include "collectives/mpi/mpi.h"
+#include "collectives/node_flight.h"
+#include "collectives/watchdog.h"
 #include "trainer/run.h"
 #include "trainer/signals.h"
 
@@ -22,26 +26,62 @@ static void print_usage(FILE *out)
                  "       trireme-train --help | --version\n");
 }
 
-/* The rank before MPI has started, so that a bad command line is told once. */
-static bool is_first_rank(void)
+/* The first of these variables that is a number, `otherwise` where none is. */
+static int number_of(const char *const *names, int count, int otherwise)
 {
-    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"};
-
-    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
-        const char *rank = getenv(names[i]);
-        if (rank)
-            return strcmp(rank, "0") == 0;
+    for (int i = 0; i < count; i++) {
+        const char *text = getenv(names[i]);
+        char *end = NULL;
+        long number = text ? strtol(text, &end, 10) : -1;
+        if (text && end != text && *end == '\0' && number >= 0 && number < INT32_MAX)
+            return (int)number;
     }
-    return true;
+    return otherwise;
 }
 
-static int fail(bool tell, enum trm_status status, const struct trm_error *error)
+/* Before MPI has started, the launcher's variables say who this is. */
+static int launched_rank(void)
 {
-    struct trm_log log = {.level = TRM_LOG_INFO, .rank = -1, .fd = STDERR_FILENO};
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"};
+    return number_of(names, 3, 0);
+}
 
-    if (tell)
+static int launched_local_rank(void)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"};
+    return number_of(names, 2, 0);
+}
+
+/* What this process holds, in the order in which it takes it. */
+struct process {
+    int rank;    /* as the launcher says */
+    bool joined; /* its node's agent, if there is one */
+    struct trm_attach attach;
+    struct trm_watchdog *watchdog;
+    struct trm_config *config;
+    struct trm_comm *world;
+};
+
+/* The one way out: tells why, in the flight record too, and returns the exit code. Rank 0 speaks
+ * for all of them; ranks of a broken group, and of a node that is not taken, have reasons of their
+ * own. */
+static int leave(struct process *p, enum trm_status status, const struct trm_error *error)
+{
+    int code = trm_status_exit_code(status);
+    bool broken = p->world && trm_run_is_broken(status);
+    bool alone = broken || !p->joined;
+    struct trm_log log = {.level = TRM_LOG_INFO, .rank = alone ? p->rank : -1, .fd = STDERR_FILENO};
+
+    if (status != TRM_OK && (p->rank == 0 || alone))
         trm_log(&log, status == TRM_ERR_STOPPED ? TRM_LOG_INFO : TRM_LOG_ERROR, "%s", error->text);
-    return trm_status_exit_code(status);
+    trm_flight_exit(&p->attach.flight, status, code, status == TRM_OK ? "" : error->text);
+    /* It can't finalize: its peers may be gone. */
+    if (broken)
+        trm_comm_abort(p->world, code);
+    trm_mpi_finish(p->world);
+    trm_watchdog_stop(p->watchdog);
+    trm_config_destroy(p->config);
+    return code; /* lock and connection of the agent end with the process */
 }
 
 /* What needs no other rank: file, command line, and their agreement with each other. */
@@ -54,63 +94,117 @@ static enum trm_status read_config(int argc, char **argv, struct trm_config *con
     return status;
 }
 
-/* Between MPI's start and its end. */
-static enum trm_status run_ranks(struct trm_config *config, struct trm_comm *world,
-                                 struct trm_error *err)
+/* Before MPI: a rank that its node's agent refuses must not join the others. */
+static enum trm_status join_agent(struct process *p, struct trm_error *err)
 {
-    int local_rank, local_size;
-    enum trm_status status = trm_config_check(config, world->size, err);
+    enum trm_status status = trm_attach_open(p->rank, launched_local_rank(), &p->attach, err);
 
-    trm_mpi_local(world, &local_rank, &local_size);
-    status = trm_agree(world, status, err);
-    if (status == TRM_OK)
-        status = trm_run_train(config, world, local_rank, local_size, err);
+    p->joined = status == TRM_OK;
+    if (status == TRM_OK && p->attach.socket >= 0)
+        status = trm_watchdog_start(&p->attach, NULL, &p->watchdog, err);
     return status;
+}
+
+/* Without an agent the ranks of a node watch each other. A run can do without that. */
+static enum trm_status watch_node(struct process *p, int local_rank, struct trm_error *err)
+{
+    const struct trm_stall_limits limits = {
+        .factor = p->config->progress_timeout_factor,
+        .floor_ms = p->config->progress_timeout_floor_ms,
+        .ceiling_ms = p->config->progress_timeout_ceiling_ms,
+        .io_ms = p->config->io_timeout_ms,
+    };
+    const struct trm_log log = {.level = TRM_LOG_INFO, .rank = -1, .fd = STDERR_FILENO};
+    struct trm_comm *node = NULL;
+    struct trm_error why;
+    enum trm_status status;
+
+    if (p->attach.socket >= 0 || limits.ceiling_ms == 0)
+        return TRM_OK;
+    status = trm_mpi_node(p->world, &node, err);
+    if (status != TRM_OK)
+        return status;
+    status = trm_node_flight_open(node, p->rank, &p->attach.flight, &why);
+    trm_comm_destroy(node);
+    if (trm_run_is_broken(status))
+        return trm_error_set(err, status, "%s", why.text);
+    if (status == TRM_OK)
+        status = trm_watchdog_start(&p->attach, &limits, &p->watchdog, &why);
+    if (status != TRM_OK && local_rank == 0)
+        trm_log(&log, TRM_LOG_WARNING, "nobody watches the progress of this node's ranks: %s",
+                why.text);
+    return TRM_OK;
+}
+
+/* Between MPI's start and its end. */
+static enum trm_status run_ranks(struct process *p, struct trm_error *err)
+{
+    struct trm_run_place place = {.world = p->world, .attach = &p->attach};
+    enum trm_status status = TRM_OK;
+
+    trm_mpi_local(p->world, &place.local_rank, &place.local_size);
+    if (p->world->rank != p->rank && p->attach.socket >= 0)
+        status = trm_error_set(err, TRM_ERR_INTERNAL,
+                               "the launcher started this process as rank %d, and MPI calls it "
+                               "rank %d",
+                               p->rank, p->world->rank);
+    p->rank = p->world->rank;
+    if (status == TRM_OK)
+        status = trm_config_check(p->config, p->world->size, err);
+    status = trm_agree(p->world, status, err);
+    if (status == TRM_OK)
+        status = watch_node(p, place.local_rank, err);
+    if (status == TRM_OK) {
+        trm_flight_phase(&p->attach.flight, TRM_PHASE_COMM_INIT);
+        p->world->flight = trm_flight_lane(&p->attach.flight, TRM_FLIGHT_WORLD);
+        status = trm_run_train(p->config, &place, err);
+    }
+    return status;
+}
+
+/* Options that train nothing; false: there are none. */
+static bool answer(int argc, char **argv, int *code)
+{
+    bool help = argc >= 2 && strcmp(argv[1], "--help") == 0;
+
+    for (int i = 2; i < argc; i++)
+        help = help || strcmp(argv[i], "--help") == 0;
+    if (argc >= 2 && argv[1][0] != '-' && !help)
+        return false;
+    *code = TRM_EXIT_OK;
+    if (!help && argc >= 2 && strcmp(argv[1], "--version") == 0) {
+        puts(VERSION_TEXT);
+        return true;
+    }
+    print_usage(help ? stdout : stderr);
+    if (help)
+        trm_config_print_help(stdout);
+    else
+        *code = TRM_EXIT_USAGE;
+    return true;
 }
 
 int main(int argc, char **argv)
 {
+    struct process process = {.rank = launched_rank(), .attach = {.socket = -1, .lock = -1}};
     struct trm_error error = {0};
-    struct trm_config *config = NULL;
-    struct trm_comm *world = NULL;
     enum trm_status status;
-    bool first = is_first_rank();
     int code;
 
     trm_signals_block();
-    for (int i = 2; i < argc; i++)
-        if (strcmp(argv[i], "--help") == 0)
-            argv[1] = argv[i];
-    if (argc < 2 || argv[1][0] == '-') {
-        bool help = argc >= 2 && strcmp(argv[1], "--help") == 0;
-        if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
-            puts(VERSION_TEXT);
-            return TRM_EXIT_OK;
-        }
-        print_usage(help ? stdout : stderr);
-        if (help)
-            trm_config_print_help(stdout);
-        return help ? TRM_EXIT_OK : TRM_EXIT_USAGE;
-    }
-    status = trm_config_create(&config, &error);
+    if (answer(argc, argv, &code))
+        return code;
+    status = join_agent(&process, &error);
     if (status == TRM_OK)
-        status = read_config(argc, argv, config, &error);
-    if (status != TRM_OK) {
-        trm_config_destroy(config);
-        return fail(first, status, &error);
+        status = trm_config_create(&process.config, &error);
+    if (status == TRM_OK)
+        status = read_config(argc, argv, process.config, &error);
+    if (status == TRM_OK) {
+        trm_failpoint("startup", 0, NULL, 0);
+        trm_flight_phase(&process.attach.flight, TRM_PHASE_COMM_INIT);
+        status = trm_mpi_start(&argc, &argv, &process.world, &error);
     }
-    trm_failpoint("startup", 0, NULL, 0);
-    status = trm_mpi_start(&argc, &argv, &world, &error);
-    if (status != TRM_OK) {
-        trm_config_destroy(config);
-        return fail(true, status, &error);
-    }
-    status = run_ranks(config, world, &error);
-    code = status == TRM_OK ? TRM_EXIT_OK : fail(world->rank == 0, status, &error);
-    /* A broken group can't finalize: its peers may be gone. */
-    if (status == TRM_ERR_COMM || status == TRM_ERR_TIMEOUT)
-        trm_comm_abort(world, code);
-    trm_mpi_finish(world);
-    trm_config_destroy(config);
-    return code;
+    if (status == TRM_OK)
+        status = run_ranks(&process, &error);
+    return leave(&process, status, &error);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "collectives/agree.h"
+#include "collectives/flight_write.h"
 #include "trainer/replicas.h"
 #include "trainer/saving.h"
 #include "trainer/state.h"
@@ -203,6 +204,7 @@ static enum trm_status roll_back(struct trm_run *run, struct trm_error *err)
     skips = state->skips;
     state->skips = NULL;
     state->skip_count = 0;
+    trm_flight_phase(run->flight, TRM_PHASE_LOAD);
     status = trm_state_restore_before(run, run->tried.step, err);
     if (status == TRM_OK)
         status = trm_agree(run->world, keep_skips(run, skips, skip_count, err), err);

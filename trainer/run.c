@@ -11,6 +11,7 @@
 #include "base/human.h"
 #include "base/machine.h"
 #include "collectives/agree.h"
+#include "collectives/flight_write.h"
 #include "trainer/alike.h"
 #include "trainer/evaluate.h"
 #include "trainer/numbers.h"
@@ -268,6 +269,10 @@ enum trm_status trm_run_start_reader(struct trm_run *run, struct trm_error *err)
     run->reader = NULL;
     status = trm_reader_create(run->train, &settings, &run->reader, err);
     free(skips);
+    if (status == TRM_OK)
+        trm_flight_step(run->flight, &(struct trm_flight_step){.step = run->state.step,
+                                                               .samples = run->state.next_sample,
+                                                               .loss = run->state.last_loss});
     return status;
 }
 
@@ -301,8 +306,11 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
     trm_failpoint("comm_init", 0, NULL, 0);
     status =
         trm_mesh_create(run->world, (int)run->config->tensor_model_parallel_size, &run->mesh, err);
-    if (status == TRM_OK)
+    if (status == TRM_OK) {
+        trm_mesh_follow(&run->mesh, run->flight);
+        trm_flight_phase(run->flight, TRM_PHASE_STARTUP);
         status = trm_alike_configs(run, err);
+    }
     if (status == TRM_OK)
         status = trm_agree(run->world, open_device(run, err), err);
     if (status == TRM_OK)
@@ -320,6 +328,7 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
             run->world->size, run->world->size > 1 ? "s" : "", run->mesh.data_size,
             run->mesh.tensor_size, (long long)run->config->lanes, text, run->threads,
             run->threads > 1 ? "s" : "");
+    trm_flight_phase(run->flight, TRM_PHASE_LOAD);
     status = open_data(run, err);
     if (status == TRM_OK)
         status = allocate(run, err);
@@ -333,6 +342,8 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
         status = open_run_dir(run, err);
     if (status == TRM_OK)
         status = trm_agree(run->world, trm_run_start_reader(run, err), err);
+    if (status == TRM_OK)
+        trm_flight_disk_step(run->flight, run->saved_step);
     return status;
 }
 
@@ -404,8 +415,7 @@ static enum trm_status train(struct trm_run *run, struct trm_error *err)
     return status;
 }
 
-/* A broken group can't be waited for: its process ends without touching what is under way. */
-static bool is_broken(enum trm_status status)
+bool trm_run_is_broken(enum trm_status status)
 {
     return status == TRM_ERR_COMM || status == TRM_ERR_TIMEOUT;
 }
@@ -431,8 +441,8 @@ static void tear_down(struct trm_run *run)
     free(run->offsets);
 }
 
-enum trm_status trm_run_train(struct trm_config *config, struct trm_comm *world, int local_rank,
-                              int local_size, struct trm_error *err)
+enum trm_status trm_run_train(struct trm_config *config, const struct trm_run_place *place,
+                              struct trm_error *err)
 {
     enum trm_status status;
     struct trm_run *run = calloc(1, sizeof *run);
@@ -440,17 +450,20 @@ enum trm_status trm_run_train(struct trm_config *config, struct trm_comm *world,
     if (!run)
         return trm_error_set(err, TRM_ERR_MEMORY, "no memory for the run");
     run->config = config;
-    run->world = world;
-    run->local_rank = local_rank;
-    run->local_size = local_size;
+    run->world = place->world;
+    run->attach = place->attach;
+    run->flight = &place->attach->flight;
+    run->local_rank = place->local_rank;
+    run->local_size = place->local_size;
     run->metrics.fd = -1;
-    run->log = (struct trm_log){
-        .level = world->rank == 0 ? TRM_LOG_INFO : TRM_LOG_ERROR, .rank = -1, .fd = STDERR_FILENO};
+    run->log = (struct trm_log){.level = run->world->rank == 0 ? TRM_LOG_INFO : TRM_LOG_ERROR,
+                                .rank = -1,
+                                .fd = STDERR_FILENO};
     status = set_up(run, err);
     if (status == TRM_OK)
         status = train(run, err);
-    if (is_broken(status))
-        trm_comm_abort(world, trm_status_exit_code(status));
+    if (trm_run_is_broken(status))
+        return status;
     tear_down(run);
     free(run);
     return status;

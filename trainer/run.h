@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "checkpoint/catalog.h"
 #include "checkpoint/parallel/saver.h"
+#include "collectives/attach.h"
 #include "collectives/mesh.h"
 #include "trainer/data/reader.h"
 #include "trainer/guard.h"
@@ -40,6 +41,8 @@ struct trm_tried_step {
 struct trm_run {
     struct trm_config *config; /* borrowed; checked against the world's size */
     struct trm_comm *world;    /* borrowed */
+    struct trm_attach *attach; /* borrowed: the node's agent, if any */
+    struct trm_flight *flight; /* attach->flight: what this rank does, for others to see */
     struct trm_log log;
     int local_size, local_rank; /* ranks of this node */
     int threads;                /* OpenMP, of this rank */
@@ -71,10 +74,21 @@ struct trm_run {
 /* Not collective. The reader, from the state's position on; the one before is stopped. */
 enum trm_status trm_run_start_reader(struct trm_run *run, struct trm_error *err);
 
-/* Collective over `world`. Sets everything up, starts afresh or from a checkpoint, trains to the
+/* Where a run takes place. All borrowed. */
+struct trm_run_place {
+    struct trm_comm *world;
+    struct trm_attach *attach;
+    int local_rank, local_size; /* on this node */
+};
+
+/* Collective over the world. Sets everything up, starts afresh or from a checkpoint, trains to the
  * end or to a stop request, and leaves a checkpoint. TRM_ERR_STOPPED after a stop that is durable.
- */
-enum trm_status trm_run_train(struct trm_config *config, struct trm_comm *world, int local_rank,
-                              int local_size, struct trm_error *err);
+ * After TRM_ERR_COMM or TRM_ERR_TIMEOUT what is under way is left as it is, memory and threads
+ * included: the group is broken, and all that the process may do is to end. */
+enum trm_status trm_run_train(struct trm_config *config, const struct trm_run_place *place,
+                              struct trm_error *err);
+
+/* Did that status break the group? */
+bool trm_run_is_broken(enum trm_status status);
 
 #endif

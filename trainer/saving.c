@@ -11,6 +11,7 @@
 #include "base/machine.h"
 #include "checkpoint/snapshot.h"
 #include "collectives/agree.h"
+#include "collectives/flight_write.h"
 #include "trainer/numbers.h"
 #include "trainer/pieces.h"
 #include "trainer/replicas.h"
@@ -79,6 +80,7 @@ static void on_event(void *context, const struct trm_save_event *event)
     switch (event->kind) {
     case TRM_SAVE_DONE:
         run->saved_step = event->step;
+        trm_flight_disk_step(run->flight, event->step);
         tell_saved(run, event);
         break;
     case TRM_SAVE_FAILED:
@@ -198,6 +200,8 @@ enum trm_status trm_saving_begin(struct trm_run *run, struct trm_error *err)
     if (status != TRM_OK)
         return status;
     saving->failure = (struct trm_error){0};
+    trm_flight_phase(run->flight,
+                     trm_saver_is_busy(saving->saver) ? TRM_PHASE_SAVE : TRM_PHASE_SNAPSHOT);
     trm_failpoint("snapshot", run->state.step, NULL, 0);
     status = trm_saver_begin(saving->saver, &run->state, err);
     return status == TRM_OK ? refusal(run, err) : status;
@@ -212,6 +216,7 @@ enum trm_status trm_saving_advance(struct trm_run *run, int64_t word, struct trm
 
 enum trm_status trm_saving_wait(struct trm_run *run, struct trm_error *err)
 {
+    trm_flight_phase(run->flight, TRM_PHASE_SAVE);
     return trm_saver_wait(run->saving.saver, err);
 }
 

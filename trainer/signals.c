@@ -19,10 +19,12 @@ void trm_signals_block(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-bool trm_signals_stop_requested(void)
+bool trm_signals_stop_requested(const struct trm_flight *flight)
 {
     sigset_t pending;
 
+    if (trm_flight_stop_requested(flight))
+        return true;
     sigemptyset(&pending);
     sigpending(&pending);
     for (size_t i = 0; i < STOP_SIGNALS; i++)

@@ -10,11 +10,13 @@
 
 #include <stdbool.h>
 
+#include "collectives/flight.h"
+
 /* Blocks the signals, and ignores SIGPIPE: first thing in main, so that every thread inherits it.
  */
 void trm_signals_block(void);
 
-/* True once a request came; stays true. */
-bool trm_signals_stop_requested(void);
+/* True once a request came, as a signal or by the agent through the flight record; stays true. */
+bool trm_signals_stop_requested(const struct trm_flight *flight);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "collectives/agree.h"
+#include "collectives/flight_write.h"
 #include "trainer/numbers.h"
 #include "trainer/optimizer/schedule.h"
 #include "trainer/saving.h"
@@ -22,6 +23,12 @@ static void grad_ready(void *context, int first, int count)
 {
     struct trm_run *run = context;
     trm_grad_sync_ready(run->grad_sync, first, count);
+}
+
+static void backward(void *context)
+{
+    struct trm_run *run = context;
+    trm_flight_phase(run->flight, TRM_PHASE_BACKWARD);
 }
 
 enum trm_status trm_step_reduce(struct trm_comm *world, struct trm_exact_sum *sums, int count,
@@ -50,7 +57,7 @@ enum trm_status trm_step_reduce(struct trm_comm *world, struct trm_exact_sum *su
 static enum trm_status agree_to_begin(struct trm_run *run, enum trm_status mine, bool *stop,
                                       struct trm_error *err)
 {
-    int64_t flags[3] = {mine != TRM_OK, trm_signals_stop_requested(),
+    int64_t flags[3] = {mine != TRM_OK, trm_signals_stop_requested(run->flight),
                         trm_saver_report(run->saving.saver)};
     struct trm_error ignored;
     enum trm_status status = trm_comm_all_reduce(run->world, flags, 3, TRM_MAX_I64, NULL,
@@ -69,16 +76,17 @@ static enum trm_status run_lanes(struct trm_run *run, const struct trm_batch *ba
                                  struct trm_exact_sum *loss, struct trm_error *err)
 {
     const struct trm_config *config = run->config;
-    struct trm_model_hooks early = {.context = run, .param_wait = param_wait};
-    struct trm_model_hooks last = {
-        .context = run, .param_wait = param_wait, .grad_ready = grad_ready};
+    struct trm_model_hooks early = {.context = run, .param_wait = param_wait, .backward = backward};
+    struct trm_model_hooks last = early;
     int64_t tokens = config->micro_batch_size * config->seq_length;
     enum trm_status status = TRM_OK;
 
+    last.grad_ready = grad_ready;
     for (int lane = 0; lane < run->lane_count && status == TRM_OK; lane++) {
         float *gradients = trm_grad_sync_begin_lane(run->grad_sync);
         for (int64_t i = 0; i < config->accumulation && status == TRM_OK; i++) {
             int64_t at = (lane * config->accumulation + i) * tokens;
+            trm_flight_phase(run->flight, TRM_PHASE_FORWARD);
             status = trm_model_forward_backward(
                 run->model, batch->inputs + at, batch->targets + at, gradients, i > 0,
                 i == config->accumulation - 1 ? &last : &early, loss, err);
@@ -103,25 +111,45 @@ static enum trm_status update(struct trm_run *run, double norm, float *owned,
     return trm_param_gather_start(run->param_gather, run->parameters, err);
 }
 
+/* What comes until the next step's forward pass belongs to that step, and may wait for the disk. */
+static void note_step(struct trm_run *run, int64_t step_ns, int64_t waited_before_ns)
+{
+    struct trm_flight_step step = {
+        .step = run->state.step,
+        .samples = run->state.next_sample,
+        .step_ns = step_ns,
+        .compute_ns = step_ns - (trm_flight_waited_ns(run->flight) - waited_before_ns),
+        .loss = run->state.last_loss,
+    };
+
+    trm_flight_step(run->flight, &step);
+    trm_flight_phase(run->flight, TRM_PHASE_DATA);
+}
+
 enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metrics *m,
                          struct trm_error *err)
 {
     double tokens = (double)(run->config->global_batch_size * run->config->seq_length);
     int64_t begin_ns = trm_clock_now_ns(), step = run->state.step + 1;
+    int64_t waited_ns = trm_flight_waited_ns(run->flight), step_ns;
     struct trm_exact_sum sums[2]; /* loss, squared gradient norm */
     struct trm_batch batch;
     double values[2];
     bool finite_here;
     float *owned;
-    enum trm_status status = trm_reader_next(run->reader, &batch, err);
+    enum trm_status status;
 
+    trm_flight_phase(run->flight, TRM_PHASE_DATA);
+    status = trm_reader_next(run->reader, &batch, err);
     status = agree_to_begin(run, status, stop, err);
     if (status != TRM_OK || *stop)
         return status;
     trm_exact_sum_init(&sums[0]);
     trm_exact_sum_init(&sums[1]);
+    trm_flight_phase(run->flight, TRM_PHASE_FORWARD);
     trm_failpoint("forward", step, NULL, 0);
     status = run_lanes(run, &batch, &sums[0], err);
+    trm_flight_phase(run->flight, TRM_PHASE_GRAD_EXCHANGE);
     trm_failpoint("grad_exchange", step, NULL, 0);
     if (status == TRM_OK)
         status = trm_param_gather_finish(run->param_gather, err);
@@ -129,6 +157,7 @@ enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metric
         status = trm_grad_sync_finish(run->grad_sync, &owned, err);
     if (status != TRM_OK)
         return status;
+    trm_flight_phase(run->flight, TRM_PHASE_OPTIMIZER);
     trm_failpoint("optimizer", step, owned, (size_t)run->layout->owned_elements * sizeof *owned);
     finite_here = isfinite(trm_exact_sum_value(&sums[0]));
     if (run->mesh.tensor_rank > 0)
@@ -155,7 +184,9 @@ enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metric
     run->state.data_hash = batch.data_hash;
     run->state.last_loss = m->loss;
     trm_guard_note(run->config, &run->state, m->loss);
-    m->step_ms = (double)(trm_clock_now_ns() - begin_ns) / 1e6;
+    step_ns = trm_clock_now_ns() - begin_ns;
+    note_step(run, step_ns, waited_ns);
+    m->step_ms = (double)step_ns / 1e6;
     m->tokens_per_second = tokens / (m->step_ms / 1e3);
     return TRM_OK;
 }

@@ -221,11 +221,22 @@ enum trm_status trm_saver_wait(struct trm_saver *saver, struct trm_error *err)
     return saver != NULL ? wait_for(saver, 0, err) : TRM_OK;
 }
 
+/* Saves that may be under way when another one begins. */
+static int most_before(const struct trm_saver *saver)
+{
+    return saver->copies ? TRM_SAVER_SNAPSHOTS - 1 : 0;
+}
+
+bool trm_saver_is_busy(const struct trm_saver *saver)
+{
+    return !saver->copies || saver->job_count > most_before(saver);
+}
+
 enum trm_status trm_saver_begin(struct trm_saver *saver, const struct trm_ckpt_state *state,
                                 struct trm_error *err)
 {
     int64_t begin_ns = trm_clock_now_ns();
-    int most = saver->copies ? TRM_SAVER_SNAPSHOTS - 1 : 0;
+    int most = most_before(saver);
     bool must_wait = saver->job_count > most;
     enum trm_status status = wait_for(saver, most, err);
     if (status != TRM_OK)

@@ -23,6 +23,8 @@
 #ifndef TRM_CHECKPOINT_PARALLEL_SAVER_H
 #define TRM_CHECKPOINT_PARALLEL_SAVER_H
 
+#include <stdbool.h>
+
 #include "checkpoint/catalog.h"
 #include "checkpoint/retention.h"
 #include "collectives/comm.h"
@@ -81,6 +83,9 @@ enum trm_status trm_saver_create(const struct trm_saver_settings *settings, stru
 
 /* Not collective. Waits for what its thread is doing, leaves the rest undone. Takes NULL. */
 void trm_saver_destroy(struct trm_saver *saver);
+
+/* Would trm_saver_begin wait for the disk? */
+bool trm_saver_is_busy(const struct trm_saver *saver);
 
 /* Collective. Begins to save the state as it is now. `state` is equal on all ranks, and copied. */
 enum trm_status trm_saver_begin(struct trm_saver *saver, const struct trm_ckpt_state *state,

@@ -81,6 +81,12 @@ void trm_context_param_wait(const struct trm_model_context *c, int first, int co
         c->hooks->param_wait(c->hooks->context, first, count);
 }
 
+void trm_context_backward(const struct trm_model_context *c)
+{
+    if (c->hooks && c->hooks->backward)
+        c->hooks->backward(c->hooks->context);
+}
+
 void trm_context_grad_ready(const struct trm_model_context *c, int first, int count)
 {
     if (c->hooks && c->hooks->grad_ready)

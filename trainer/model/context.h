@@ -62,6 +62,7 @@ void trm_context_tensor_sum(struct trm_model_context *c, struct trm_tensor t);
 void trm_context_tensor_max(struct trm_model_context *c, struct trm_tensor t);
 
 void trm_context_param_wait(const struct trm_model_context *c, int first, int count);
+void trm_context_backward(const struct trm_model_context *c);
 void trm_context_grad_ready(const struct trm_model_context *c, int first, int count);
 
 #endif

@@ -23,11 +23,13 @@
 
 struct trm_model;
 
-/* Both are called with a run of tensors of the layout, [first, first + count). */
+/* Runs of tensors are of the layout, [first, first + count). */
 struct trm_model_hooks {
     void *context;
     /* Before the forward pass first reads these parameters. May be NULL. */
     void (*param_wait)(void *context, int first, int count);
+    /* The forward pass is over, the backward pass begins. May be NULL. */
+    void (*backward)(void *context);
     /* The gradients of these tensors are complete for this micro-batch. May be NULL. */
     void (*grad_ready)(void *context, int first, int count);
 };

@@ -163,7 +163,8 @@ static void hooks_see_every_tensor_once_and_in_order(void **state)
 {
     struct fixture f;
     struct calls calls = {.last_ready = 64};
-    struct trm_model_hooks hooks = {&calls, on_wait, on_ready};
+    struct trm_model_hooks hooks = {
+        .context = &calls, .param_wait = on_wait, .grad_ready = on_ready};
     (void)state;
     fixture_open(&f, TRM_F32, true, false);
     backward(&f, 1, false, &hooks);
