@@ -22,6 +22,12 @@ static struct fake_aborts aborts;
 static int made, aborted_in_group;
 static char last_error[256];
 static bool deaf;
+
+/* An error that a test wants of a communicator, after so many polls. */
+static struct report {
+    int number, after;
+    ncclResult_t code;
+} report = {.number = -1};
 int fake_nccl_group_depth;
 
 struct fake_aborts fake_nccl_aborts(void)
@@ -37,14 +43,14 @@ int fake_nccl_alive(void)
     return alive;
 }
 
+int fake_nccl_newest(void)
+{
+    return made - 1;
+}
+
 void fake_nccl_report(int number, int after, ncclResult_t code)
 {
-    for (struct ncclComm *c = communicators; c; c = c->next) {
-        if (c->number == number) {
-            c->reported = code;
-            c->reported_after = after;
-        }
-    }
+    report = (struct report){number, after, code};
 }
 
 void fake_nccl_be_deaf(bool now)
@@ -302,8 +308,8 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *state)
     fake_nccl_must_live(comm);
     fake_progress();
     *state = comm->job.step ? ncclInProgress : ncclSuccess;
-    if (comm->reported != ncclSuccess && comm->reported_after-- <= 0)
-        *state = comm->reported;
+    if (comm->number == report.number && report.after-- <= 0)
+        *state = report.code;
     return ncclSuccess;
 }
 

@@ -38,8 +38,11 @@ int fake_nccl_alive(void);
  * wait for ever. */
 void fake_nccl_be_deaf(bool now);
 
-/* From its `after`-th call of ncclCommGetAsyncError on, the communicator that was made `number`-th
- * in this process (from 0) reports `code`. */
+/* The number of the newest communicator of this process, from 0. */
+int fake_nccl_newest(void);
+
+/* From its `after`-th call of ncclCommGetAsyncError on, communicator `number` reports `code`; it
+ * may be one that is still to be made. */
 void fake_nccl_report(int number, int after, ncclResult_t code);
 
 #endif

@@ -26,8 +26,6 @@ struct ncclComm {
     int rank, size, tag, number;
     int *world_ranks; /* [size] */
     struct fake_job job;
-    ncclResult_t reported; /* an error that a test wants, after so many polls */
-    int reported_after;
     int under_way; /* works on streams */
     int splits;
     bool finalized;
