@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "launch/agent_sweep.h"
+
 /* What Open MPI returns when a node's daemon is lost. */
 #define LOST_NODE_STATUS 205
 
@@ -84,7 +86,7 @@ static int count_ranks(const struct trm_nodes *nodes)
 
 void trm_mpirun_words(const struct trm_mpirun_settings *settings, struct trm_words *words)
 {
-    char text[512];
+    char text[TRM_PATH_BYTES + 8], memory[TRM_PATH_BYTES];
 
     trm_words_add(words, "mpirun");
     trm_words_add(words, "-np");
@@ -105,8 +107,8 @@ void trm_mpirun_words(const struct trm_mpirun_settings *settings, struct trm_wor
     /* What a killed attempt leaves lies where the agent finds it. */
     snprintf(text, sizeof text, "%s-mpi", settings->runtime);
     add_parameter(words, "orte_tmpdir_base", text);
-    snprintf(text, sizeof text, "/dev/shm%s", strrchr(settings->runtime, '/'));
-    add_parameter(words, "btl_vader_backing_directory", text);
+    if (trm_agent_shared_memory_path(settings->runtime, memory, NULL) == TRM_OK)
+        add_parameter(words, "btl_vader_backing_directory", memory);
     if (settings->local) {
         add_parameter(words, "plm", "isolated");
     } else if (settings->remote_shell) {

@@ -101,10 +101,10 @@ static void tell(struct trm_supervisor *s)
 
     learn_signal(s);
     describe(fault, who, sizeof who);
-    if (fault->rank >= 0 || fault->kind == FAULT_HANG)
+    if (fault->rank >= 0)
         snprintf(where, sizeof where, " at step %lld, in %s", (long long)fault->step + 1,
                  trm_phase_name(fault->phase));
-    else if (fault->step >= 0)
+    else if (fault->step >= 0 && fault->kind != FAULT_HANG && fault->kind != FAULT_START)
         snprintf(where, sizeof where, " at step %lld", (long long)fault->step + 1);
     happened.attempt = s->claim.attempt;
     happened.node = fault->node[0] ? fault->node : NULL;

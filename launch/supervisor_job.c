@@ -336,6 +336,7 @@ static bool is_final(int exit_code)
     switch (exit_code) {
     case TRM_EXIT_UNAVAILABLE:
     case TRM_EXIT_IO:
+    case TRM_EXIT_DIVERGED: /* a node spoilt its copy; the newest checkpoint is from before */
         return false;
     default:
         return true;
@@ -379,7 +380,7 @@ static void judge_end(struct trm_supervisor *s, const struct trm_rank_report *wo
         trm_supervisor_end_with(s, TRM_EXIT_REQUEUE,
                                 "stopped on request after step %lld of %lld, with a checkpoint; "
                                 "start again to go on",
-                                (long long)s->best_step, (long long)s->config->train_iters);
+                                (long long)s->last_step, (long long)s->config->train_iters);
         trm_supervisor_event(s, TRM_EVENT_JOB_STOPPED);
     }
 }

@@ -191,8 +191,8 @@ static void declare_hang(struct trm_supervisor *s, const struct trm_verdict *ver
     }
     happened.cause = trm_verdict_kind_name(verdict->kind);
     happened.detection_s = trm_supervisor_seconds(fault.sign_ns, now_ns);
-    trm_events_add(s->events, &happened, TRM_LOG_WARNING, "no progress for %.1f s: %s",
-                   (double)trm_stall_ms(&s->stall) / 1e3, fault.cause);
+    trm_events_add(s->events, &happened, TRM_LOG_WARNING, "no progress for %.1f s",
+                   (double)trm_stall_ms(&s->stall) / 1e3);
     trm_supervisor_fault(s, &fault);
 }
 

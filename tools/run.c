@@ -106,8 +106,8 @@ static enum trm_status find_hosts(const struct options *o, struct trm_host **hos
     *hosts = calloc(1, sizeof **hosts);
     if (!*hosts)
         return trm_error_set(err, TRM_ERR_MEMORY, "no memory for a host");
-    snprintf((*hosts)->name, sizeof(*hosts)->name, "localhost");
-    snprintf((*hosts)->domain, sizeof(*hosts)->domain, "localhost");
+    gethostname((*hosts)->name, sizeof(*hosts)->name - 1);
+    memcpy((*hosts)->domain, (*hosts)->name, sizeof(*hosts)->domain);
     (*hosts)->slots = o->np;
     *count = 1;
     return TRM_OK;

@@ -12,6 +12,7 @@
 #include "checkpoint/parallel/load.h"
 #include "checkpoint/store.h"
 #include "collectives/agree.h"
+#include "collectives/flight_write.h"
 #include "trainer/model/init.h"
 #include "trainer/pieces.h"
 
@@ -77,6 +78,7 @@ static enum trm_status start_afresh(struct trm_run *run, struct trm_error *err)
     snprintf(run->state.run_id, sizeof run->state.run_id, "%016llx%016llx",
              (unsigned long long)bits[0], (unsigned long long)bits[1]);
     begin_at_zero(run);
+    trm_flight_resumed(run->flight, 0, TRM_RESUMED_NOTHING, 0);
     return TRM_OK;
 }
 
@@ -282,6 +284,9 @@ static enum trm_status restore(struct trm_run *run, struct trm_checkpoint *check
     status = trm_agree(run->world, status, err);
     if (status == TRM_OK)
         status = trm_checkpoint_load(run->world, checkpoint, pieces, piece_count, &bytes, err);
+    if (status == TRM_OK)
+        trm_flight_resumed(run->flight, run->state.step, TRM_RESUMED_DISK,
+                           trm_clock_now_ns() - begin_ns);
     if (status == TRM_OK)
         trm_log(&run->log, TRM_LOG_INFO, "resumed from \"%s\" (step %lld): %s read by rank 0 in %s",
                 trm_checkpoint_path(checkpoint), (long long)run->state.step,

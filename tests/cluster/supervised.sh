@@ -1,0 +1,140 @@
+# Shared by the tests of `trireme run` over hosts: supervised runs, faults from outside, and what
+# events.jsonl must tell. Sourced behind lib.sh.
+
+supervisor_host=head
+
+# write_hostfile NODE...: the nodes of the next supervised run, a slot each.
+write_hostfile() {
+    printf '%s slots=1\n' "$@" >"$scratch/hosts.txt"
+}
+
+# Short times: every host is on this machine, and idle.
+cat >>"$scratch/tiny.yaml" <<'YAML'
+recovery: {heartbeat_interval_ms: 50, lease_ms: 800, node_retry_ms: 300, node_wait_ms: 5000, linger_ms: 10000,
+           start_timeout_ms: 60000, progress_timeout_floor_ms: 1500, quarantine_after: 1000,
+           max_attempts_without_progress: 1000, max_same_failures: 1000, memory_interval: 1}
+YAML
+
+# supervise NAME [--key value ...]: `trireme run` on the supervisor's host, with $SPARES of the nodes in
+# reserve; its exit code. TRAINER, TOKENS and OPTIONS as elsewhere.
+supervise() {
+    local name=$1
+    shift
+    hosts_exec "$supervisor_host" env TRIREME_TRAINER="${TRAINER:-$TRIREME_BIN/trireme-train}" \
+        "$TRIREME_BIN/trireme" run --hostfile "$scratch/hosts.txt" --rsh "$HOSTS_DIR/rsh" \
+        --spares "${SPARES:-0}" "$scratch/tiny.yaml" --train-data-path "$scratch/${TOKENS:-text.bin}" \
+        --run-dir "$scratch/$name" "$@" >"$scratch/$name.out" 2>"$scratch/$name.err" </dev/null
+}
+
+must_supervise() { # the same, and a failure ends the test with what was said
+    local code=0
+    supervise "$@" || code=$?
+    [ $code = 0 ] || { cat "$scratch/$1.err"; fail "the supervised run $1 exited $code"; }
+}
+
+supervisor_pid() { # as this machine numbers it
+    local pid
+    for pid in $(hosts_pids "$supervisor_host" trireme); do
+        tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q '/trireme run ' && echo "$pid" && return
+    done
+    return 1
+}
+
+supervisor_port() { # where it listens, all of whose ports are agents' business
+    hosts_exec "$supervisor_host" ss -Hltnp | sed -n 's/.*:\([0-9]*\) .*"trireme".*/\1/p' | head -1
+}
+
+count_events() { # NAME KIND
+    grep -c "\"event\":\"$2\"" "$scratch/$1/events.jsonl" 2>/dev/null || true
+}
+
+has_events() { # NAME KIND AT_LEAST
+    [ "$(count_events "$1" "$2")" -ge "$3" ]
+}
+
+# must_tell NAME EVENT...: events.jsonl tells them in this order, with others in between. An EVENT is
+# `KIND key=value key~regex ...`.
+must_tell() {
+    local name=$1
+    shift
+    python3 "$TRIREME_SOURCE/tests/cluster/events.py" "$scratch/$name/events.jsonl" "$@" ||
+        { cat "$scratch/$name.err"; fail "events.jsonl of $name does not tell what happened"; }
+}
+
+# strike ACTION: what a person or fate does to the host $parked_host, on which a rank is parked.
+strike() {
+    case $1 in
+    node_kill) hosts_kill "$parked_host" ;;
+    node_crash) hosts_crash "$parked_host" ;;
+    cut) hosts_cut "$parked_host" ;;
+    drop) hosts_drop "$parked_host" ;;
+    mute) hosts_mute "$parked_host" ;;
+    deaf) hosts_deaf "$parked_host" ;;
+    freeze) hosts_freeze "$parked_host" && hosts_drop "$parked_host" ;;
+    mpirun_kill) kill -9 "$(hosts_pids "$supervisor_host" mpirun)" ;;
+    agent_kill) kill -9 "$(agent_pid "$parked_host")" ;;
+    agent_stop) kill -STOP "$(agent_pid "$parked_host")" ;;
+    *) fail "there is no fault \"$1\"" ;;
+    esac
+}
+
+heal() { # ACTION HOST
+    case $1 in
+    node_kill | node_crash) hosts_boot "$2" ;;
+    cut) hosts_mend "$2" ;;
+    drop) hosts_undrop "$2" ;;
+    mute | deaf) hosts_hear "$2" ;;
+    freeze) hosts_undrop "$2" && hosts_thaw "$2" ;;
+    agent_stop) kill -CONT "$(agent_pid "$2")" 2>/dev/null || true ;;
+    esac
+}
+
+agent_pid() { # HOST
+    local pid
+    for pid in $(hosts_pids "$1" trireme); do
+        tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q '/trireme agent' && echo "$pid" && return
+    done
+    return 1
+}
+
+# fault_string FAULT...: each FAULT is ACTION:PHASE:STEP:RANK; the n-th strikes attempt n. Actions of the
+# failpoints (kill, segv, stop, kill_parent, ...) are theirs; for the others the rank is parked there.
+fault_string() {
+    local attempt=0 fault action phase step rank text=
+    for fault in "$@"; do
+        IFS=: read -r action phase step rank <<<"$fault"
+        attempt=$((attempt + 1))
+        case $action in
+        kill | segv | abort | stop | kill_parent | stop_parent | hang | nan) ;;
+        *) action=park ;;
+        esac
+        text="$text$rank,$step,$phase,$attempt,$action;"
+    done
+    echo "${text%;}"
+}
+
+# suffer NAME FAULT...: a supervised run that meets all of these faults, one in each attempt, while this
+# script does to the hosts what has to be done from outside, and repairs them once it was noticed.
+# Further arguments for the run: the array run_arguments.
+suffer() {
+    local name=$1 number=0 fault action phase step rank code=0 run
+    shift
+    TRAINER=$(faulty_trainer "$(fault_string "$@")") supervise "$name" "${run_arguments[@]}" &
+    run=$!
+    for fault in "$@"; do
+        IFS=: read -r action phase step rank <<<"$fault"
+        number=$((number + 1))
+        case $action in
+        kill | segv | abort | stop | kill_parent | stop_parent | hang | nan) continue ;;
+        esac
+        parked "$rank" "$step" "$phase"
+        [ "$parked_attempt" = $number ] || fail "rank $rank is parked in attempt $parked_attempt, not $number"
+        local host=$parked_host
+        strike "$action"
+        forget "$rank" "$step" "$phase"
+        wait_until 30 "$action of $host is noticed ($fault)" has_events "$name" fault $number
+        heal "$action" "$host"
+    done
+    wait $run || code=$?
+    [ $code = 0 ] || { cat "$scratch/$name.err"; fail "the run $name exited $code after ${*}"; }
+}

@@ -1,0 +1,123 @@
+#!/bin/bash
+# `trireme run` over hosts, apart from the table of faults: supervisors that die or meet, links that
+# are bad but not broken, spares, shrinking and growing, the operator's files, strangers.
+set -euo pipefail
+. "$TRIREME_SOURCE/tests/cluster/lib.sh"
+. "$TRIREME_SOURCE/tests/cluster/supervised.sh"
+make_text
+hosts_up 4 head login
+all=(node1 node2 node3 node4 head login)
+write_hostfile node1 node2 node3
+must_train quiet 3 --train-iters 60 --save-interval 5
+
+# A supervisor that is killed takes its job with it; the next one waits out the leases and goes on.
+run_arguments=(--train-iters 60 --save-interval 5)
+TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise orphan "${run_arguments[@]}" &
+run=$!
+parked 1 23 forward
+kill -9 "$(supervisor_pid)"
+wait $run || true
+ranks_are_gone() { [ -z "$(for h in node1 node2 node3; do hosts_pids $h trireme-train; done)" ]; }
+wait_until 5 "the ranks of a dead supervisor end" ranks_are_gone
+forget 1 23 forward
+pass "the ranks of a supervisor that was killed end by themselves"
+must_supervise orphan "${run_arguments[@]}"
+same quiet orphan "a new supervisor carries on"
+grep -q 'waiting .* until none of its ranks can be alive' "$scratch/orphan.err" || { cat "$scratch/orphan.err"; fail "it did not wait"; }
+must_tell orphan "begin" "attempt attempt=1" "begin" "attempt attempt=2" "end exit_code=0"
+pass "after the leases of the first"
+
+# Two supervisors for one run: the newer one wins, and never are there two jobs.
+TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise twice "${run_arguments[@]}" &
+first=$!
+parked 1 23 forward
+(supervisor_host=login && must_supervise twice "${run_arguments[@]}")
+code=0
+wait $first || code=$?
+[ $code = 69 ] || { cat "$scratch/twice.err"; fail "the older supervisor exited $code"; }
+forget 1 23 forward
+same quiet twice "two supervisors, one run"
+pass "the older supervisor gives way, with 69"
+
+# A link that flaps for less than the time-out, and one that is slow and loses packets: no restart.
+TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise flap "${run_arguments[@]}" --lease-ms 3000 &
+run=$!
+parked 1 23 forward
+hosts_cut node2
+sleep 1
+hosts_mend node2
+release 1 23 forward
+wait $run || { cat "$scratch/flap.err"; fail "a short flap ended the run"; }
+[ "$(count_events flap fault)" = 0 ] || fail "a short flap was taken for a fault"
+same quiet flap "a link that flaps is waited for"
+hosts_delay node2 200 1 7
+must_supervise far --train-iters 6 --lease-ms 4000 --progress-timeout-floor-ms 8000
+hosts_delay node2 0
+[ "$(count_events far fault)" = 0 ] || { cat "$scratch/far.err"; fail "a slow link was taken for a fault"; }
+must_train near 3 --train-iters 6
+same near far "200 ms and 1 % of loss are no fault"
+
+# Without a spare: fewer ranks where that is allowed, growing again when the node returns; else 69.
+run_arguments=(--train-iters 300 --save-interval 5)
+must_train long 3 "${run_arguments[@]}"
+TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise shrunk "${run_arguments[@]}" --min-data-parallel-size 2 &
+run=$!
+parked 1 23 forward
+hosts_kill node2
+forget 1 23 forward
+wait_until 30 "it goes on with two ranks" has_events shrunk recovered 2
+hosts_boot node2
+wait $run || { cat "$scratch/shrunk.err"; fail "the run that shrank ended badly"; }
+same long shrunk "a run that shrank and grew again"
+must_tell shrunk "fault node=node2" "attempt ranks=2" "recovered" "node node=node2 text~back" "stop ranks=3" "attempt ranks=3" "end exit_code=0"
+pass "and it is told"
+TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise short "${run_arguments[@]}" --node-wait-ms 500 &
+run=$!
+parked 1 23 forward
+hosts_kill node2
+forget 1 23 forward
+code=0
+wait $run || code=$?
+[ $code = 69 ] || { cat "$scratch/short.err"; fail "a run without enough nodes exited $code"; }
+hosts_boot node2
+must_supervise short "${run_arguments[@]}"
+same long short "without a spare and without leave to shrink it ends with 69, and can be started again"
+
+# A node that failed twice is not used again, though it is back; one that the operator excludes is left.
+write_hostfile node1 node2 node3 node4
+TRAINER=$(faulty_trainer "1,11,forward,1,park;1,21,forward,2,park") SPARES=1 supervise flaps "${run_arguments[@]}" \
+    --quarantine-after 1 --exclude-file "$scratch/exclude" --on-event "cat >>$scratch/hook.log" &
+run=$!
+parked 1 11 forward
+hosts_kill "$parked_host"
+forget 1 11 forward
+wait_until 30 "the loss is noticed" has_events flaps fault 1
+hosts_boot node2
+parked 1 21 forward
+[ "$parked_host" != node2 ] || fail "a quarantined node is used"
+echo "$parked_host # the operator does not trust it" >"$scratch/exclude"
+release 1 21 forward
+wait $run || true
+grep -q excluded "$scratch/flaps.err" || { cat "$scratch/flaps.err"; fail "an excluded node was not noticed"; }
+must_tell flaps "fault node=node2" "node node=node2 text~quarantined" "node text~excluded"
+[ "$(grep -c '"event":"fault"' "$scratch/hook.log")" = 1 ] || { cat "$scratch/hook.log"; fail "the hook was not told"; }
+pass "quarantine, the exclude file and the hook"
+
+# A node that is ill is left out, with the reason.
+must_supervise ill --train-iters 60 --save-interval 5 --health-command 'test "$(hostname)" != node3 || { echo no licence; exit 3; }'
+same quiet ill "a node that fails the operator's check is left out"
+must_tell ill "node node=node3 text~left.out" "attempt attempt=1 nodes~node4" "end exit_code=0"
+
+# Strangers.
+TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise strange --train-iters 60 --save-interval 5 &
+run=$!
+parked 1 23 forward
+hosts_exec login python3 "$TRIREME_SOURCE/tests/cluster/strangers.py" head "$(supervisor_port)"
+release 1 23 forward
+wait $run || { cat "$scratch/strange.err"; fail "strangers ended the run"; }
+must_tell strange stranger "end exit_code=0"
+[ "$(count_events strange fault)" = 0 ] || fail "strangers were taken for a fault"
+same quiet strange "strangers who connect, send noise and false heartbeats"
+
+nothing_left "${all[@]}"
+finish

@@ -1,0 +1,87 @@
+#!/bin/bash
+# `trireme run` on this machine alone: it needs neither hosts nor root.
+set -euo pipefail
+. "$TRIREME_SOURCE/tests/train/lib.sh"
+make_text
+trireme=$TRIREME_BIN/trireme
+faulty=$TRIREME_BIN/../tests/trireme-train-faults
+export TMPDIR=$scratch/local
+mkdir "$TMPDIR"
+cat >>"$scratch/tiny.yaml" <<'YAML'
+recovery: {heartbeat_interval_ms: 50, lease_ms: 1000, progress_timeout_floor_ms: 1500, memory_interval: 1}
+YAML
+
+# run NAME RANKS [--key value ...]: supervised; its exit code.
+run() {
+    local name=$1 ranks=$2
+    shift 2
+    TRIREME_TRAINER=${TRAINER:-$TRIREME_BIN/trireme-train} "$trireme" run --np "$ranks" "$scratch/tiny.yaml" \
+        --train-data-path "$scratch/text.bin" --run-dir "$scratch/$name" "$@" \
+        >"$scratch/$name.out" 2>"$scratch/$name.err" </dev/null
+}
+
+# must_end NAME CODE ...: the same, with that exit code.
+must_end() {
+    local name=$1 wanted=$2 code=0
+    shift 2
+    run "$name" "$@" || code=$?
+    [ "$code" = "$wanted" ] || { cat "$scratch/$name.err"; fail "$name exited $code, not $wanted"; }
+}
+
+tell() { # NAME EVENT...
+    python3 "$TRIREME_SOURCE/tests/cluster/events.py" "$scratch/$1/events.jsonl" "${@:2}" ||
+        { cat "$scratch/$1.err"; fail "events.jsonl of $1 does not tell what happened"; }
+}
+
+must_train plain 2
+must_end quiet 0 2
+same plain quiet "a supervised run computes what mpirun alone does"
+tell quiet begin "attempt attempt=1" "end exit_code=0"
+"$trireme" status "$scratch/quiet" | grep -q '^ended       with code 0' || fail "status does not say that it ended"
+"$trireme" status --json "$scratch/quiet" | python3 -c 'import json, sys; s = json.load(sys.stdin); assert s["exit_code"] == 0 and s["committed_step"] == 20 and not s["alive"]'
+pass "status tells how it ended"
+
+export TRIREME_FAULT="1,7,grad_exchange,1,kill;0,12,optimizer,2,segv;1,0,startup,3,kill"
+TRAINER=$faulty must_end killed 0 2
+same plain killed "three ranks died, one of them while starting"
+tell killed "fault attempt=1 rank=1 signal=9 step=7" "recovered attempt=2 source=memory steps_lost=0" \
+    "fault attempt=2 rank=0 signal=11 step=12" "fault attempt=3 rank=1" "recovered attempt=4 source=memory" "end exit_code=0"
+pass "and events.jsonl tells who, how and when"
+grep -q 'rank 1 .*was killed (signal 9) at step 7, in gradient exchange' "$scratch/killed.err" || { cat "$scratch/killed.err"; fail "no sentence says so"; }
+grep -q 'resumed at step 6 from memory after .* s, 0 steps lost' "$scratch/killed.err" || { cat "$scratch/killed.err"; fail "no sentence says how it was resumed"; }
+pass "so do its sentences"
+
+export TRIREME_FAULT="*,5,forward,*,segv"
+TRAINER=$faulty must_end hopeless 72 2 --max-same-failures 3
+tell hopeless "fault attempt=1" "fault attempt=2" "fault attempt=3" "end exit_code=72 text~gave.up"
+pass "a crash that repeats at the same step ends the run, with 72"
+unset TRIREME_FAULT
+
+must_end bad 78 2 --num-attention-heads 5
+[ ! -e "$scratch/bad/supervisor" ] || fail "a bad configuration started something"
+must_end slots 78 2 --lease-ms 100
+pass "a bad configuration is refused before anything is started, with 78"
+must_end mismatch 0 2
+must_end mismatch 78 2 --num-layers 3
+grep -q 'num_layers' "$scratch/mismatch.err" || { cat "$scratch/mismatch.err"; fail "no word of the key"; }
+pass "what only ranks can find out ends it with 78, and not with another attempt"
+
+# Asked to stop: a checkpoint, 75, and the same command goes on.
+"$trireme" run --np 2 "$scratch/tiny.yaml" --train-data-path "$scratch/text.bin" --run-dir "$scratch/asked" \
+    --train-iters 3000 >"$scratch/asked.out" 2>"$scratch/asked.err" </dev/null &
+supervisor=$!
+until grep -q '^step *[0-9]' "$scratch/asked.out" 2>/dev/null; do sleep 0.05; done
+"$trireme" status "$scratch/asked" | grep -q '^alive' || fail "status does not say that it is alive"
+kill -TERM $supervisor
+code=0
+wait $supervisor || code=$?
+[ $code = 75 ] || { cat "$scratch/asked.err"; fail "it exited $code when it was asked to stop"; }
+at=$(basename "$(final asked)")
+must_end asked 0 2 --train-iters 3000 --exit-interval 1000000
+must_train whole 2 --train-iters 3000
+same whole asked "stopped by SIGTERM with a checkpoint ($at), and gone on"
+
+[ -z "$(ls -A "$TMPDIR")" ] || { ls -lR "$TMPDIR"; fail "files are left"; }
+[ -z "$(ls /dev/shm | grep '^trireme-' || true)" ] || { ls /dev/shm; fail "shared memory is left"; }
+pass "nothing is left"
+finish
