@@ -124,7 +124,7 @@ static enum trm_status create_parts(struct trm_run *run, struct trm_error *err)
     struct trm_model_setup setup = {
         .config = config,
         .device = &run->device,
-        .tensor = run->mesh.tensor,
+        .tensor = run->groups.tensor,
         .type = TRM_F32,
         .batch = config->micro_batch_size,
         .training = true,
@@ -143,10 +143,10 @@ static enum trm_status create_parts(struct trm_run *run, struct trm_error *err)
         status = trm_model_create(&setup, &run->model, err);
     if (status == TRM_OK)
         status =
-            trm_grad_sync_create(run->layout, run->lanes, run->mesh.data, group_size,
+            trm_grad_sync_create(run->layout, run->lanes, run->groups.data, group_size,
                                  config->reduction == TRM_REDUCTION_FASTEST, &run->grad_sync, err);
     if (status == TRM_OK)
-        status = trm_param_gather_create(run->layout, run->mesh.data, &run->param_gather, err);
+        status = trm_param_gather_create(run->layout, run->groups.data, &run->param_gather, err);
     if (status == TRM_OK)
         status = trm_optimizer_create(config, run->layout, run->mesh.data_rank, &run->device,
                                       &run->optimizer, err);
@@ -314,6 +314,8 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
     if (status == TRM_OK)
         status = trm_agree(run->world, open_device(run, err), err);
     if (status == TRM_OK)
+        trm_groups_on_host(&run->groups, &run->mesh);
+    if (status == TRM_OK)
         status = trm_alike_devices(run, err);
     if (status == TRM_OK)
         status = trm_agree(run->world, create_parts(run, err), err);
@@ -436,6 +438,7 @@ static void tear_down(struct trm_run *run)
     trm_lanes_destroy(run->lanes);
     trm_layout_destroy(run->layout);
     trm_arena_destroy(&run->arena);
+    trm_groups_destroy(&run->groups);
     trm_mesh_destroy(&run->mesh);
     trm_ckpt_state_destroy(&run->state);
     free(run->offsets);

@@ -14,6 +14,7 @@
 #include "collectives/attach.h"
 #include "collectives/mesh.h"
 #include "trainer/data/reader.h"
+#include "trainer/groups.h"
 #include "trainer/guard.h"
 #include "trainer/metrics.h"
 #include "trainer/model/model.h"
@@ -46,7 +47,8 @@ struct trm_run {
     struct trm_log log;
     int local_size, local_rank; /* ranks of this node */
     int threads;                /* OpenMP, of this rank */
-    struct trm_mesh mesh;
+    struct trm_mesh mesh;       /* over host memory */
+    struct trm_groups groups;   /* what moves tensors */
     struct trm_device device;
     struct trm_layout *layout;
     struct trm_lanes *lanes;

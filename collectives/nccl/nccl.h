@@ -22,6 +22,8 @@
  * Sums: integers and maxima by NCCL, exact; floats in fixed order by a kernel of our own
  * (trm_comm_sum); the two `fastest_` operations by NCCL.
  *
+ * A build without CUDA has this header too: its trm_nccl_start refuses.
+ *
  * One thread makes all calls, with the device current that was current at the start. Memory: NCCL's
  * own buffers, on the device and pinned; this backend adds 8 bytes of device memory per
  * communicator and allocates nothing in a steady step.

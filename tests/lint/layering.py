@@ -31,6 +31,7 @@ MAY_INCLUDE = {
                           "trainer/ops/*", "trainer/optimizer/*"],
     "trainer": ["base/*", "collectives/*", "checkpoint/*", "checkpoint/parallel/*",
                 *TRAINER_PARTS],
+    "trainer/groups.c": ["base/*", "collectives/*", "collectives/nccl/nccl.h", *TRAINER_PARTS],
     "trainer/main.c": ["base/*", "collectives/*", "collectives/mpi/mpi.h", *TRAINER_PARTS],
     "launch": ["base/*", "collectives/flight.h", "collectives/flight_terms.h",
                "collectives/flight_view.h", "collectives/attach.h", "collectives/verdict.h",

@@ -1,7 +1,6 @@
 #include "trainer/optimizer/grad_sync.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/assert.h"
 #include "trainer/optimizer/exchange.h"
@@ -199,8 +198,7 @@ enum trm_status trm_grad_sync_finish(struct trm_grad_sync *sync, float **owned,
     struct trm_error error = {0};
     enum trm_status status;
 
-    if (sync->lane_count == 0 && sync->buffer_count > 0)
-        memset(sync->buffers[0], 0, (size_t)sync->layout->elements * sizeof(float));
+    /* Without a lane: zeros for the vendor's sum, as the arena gave them and nobody wrote since. */
     while (sync->lane_count == 0 && sync->exchanged < sync->layout->bucket_count)
         start_exchange(sync, sync->layout->bucket_count - 1 - sync->exchanged);
     TRM_ASSERT(sync->exchanged == sync->layout->bucket_count);
