@@ -5,10 +5,13 @@
  *
  *   BAD_SAMPLES="40 97"    sample numbers
  *   BAD_LOSS="nan"         what the last rank's part of the loss is off by; a number or nan
+ *   BAD_STOP="yes"         and that rank is asked to stop at the first of them
  *
  * Linked with --wrap of the three functions below.
  */
+#include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "trainer/data/reader.h"
 #include "trainer/model/model.h"
@@ -79,8 +82,11 @@ enum trm_status __wrap_trm_model_forward_backward(struct trm_model *model, const
 {
     const char *off = getenv("BAD_LOSS");
 
-    if (seen.bad && is_last_rank() && off)
+    if (seen.bad && is_last_rank() && off) {
         trm_exact_sum_add(loss, atof(off));
+        if (getenv("BAD_STOP"))
+            kill(getpid(), SIGUSR1);
+    }
     seen.bad = false;
     return __real_trm_model_forward_backward(model, inputs, targets, gradients, accumulate, hooks,
                                              loss, err);

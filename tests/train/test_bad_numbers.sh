@@ -86,6 +86,15 @@ run skip_half 3 75 --nonfinite-policy skip --exit-interval 7
 run skip_half 2 0 --nonfinite-policy skip
 same skip1 skip_half "skip: stopped at 7 on 3 ranks and resumed on 2"
 
+# Stopped between a skip and the try that follows: the step before is saved, with what was skipped.
+BAD_STOP=yes run skip_between 3 75 --nonfinite-policy skip
+newest skip_between 5
+[ "$(manifest skip_between skips)" = "[[40, 8]]" ] && [ "$(manifest skip_between next_sample)" = 48 ] ||
+    fail "stopped after a skip: $(manifest skip_between skips), $(manifest skip_between next_sample)"
+[ "$(manifest skip_between guard)" = '{"recent_losses": [], "skips_in_row": 1}' ] || fail "tries: $(manifest skip_between guard)"
+run skip_between 2 0 --nonfinite-policy skip
+same skip1 skip_between "skip: stopped between two tries and resumed"
+
 run skip_bound 2 76 --nonfinite-policy skip --max-consecutive-skips 1 --save-interval 2
 says skip_bound 'step 6: .*; that is the end of max_consecutive_skips'
 newest skip_bound 4
@@ -149,6 +158,10 @@ says wide 'went back to step 4, and on without samples 40 to 63'
 TRIREME_FAULT="0,8,updated,1,inf"
 run updated 2 0 --nonfinite-policy skip --save-interval 4
 says updated 'step 8 left something in .* went back to step 4, and on without samples 56 to 63'
+# What was skipped since the checkpoint that comes back stays so.
+TRIREME_FAULT="1,6,optimizer,1,nan;0,8,updated,1,inf"
+run both 2 0 --nonfinite-policy skip --save-interval 4
+[ "$(manifest both skips)" = "[[40, 8], [64, 8]]" ] || fail "a skip, then a rollback: $(manifest both skips)"
 run validated 3 0 --nonfinite-policy rollback --save-interval 4 --eval-interval 8
 says validated 'validation loss is .*nan.* went back to step 4'
 pass "rollback: several steps, and a state that is not finite"
