@@ -127,6 +127,7 @@ enum trm_status trm_save_job_write(void *context, struct trm_error *err)
     struct trm_save_job *job = context;
     const struct trm_save_plan *plan = job->plan;
     char path[TRM_PATH_BYTES];
+    trm_failpoint("save", job->state.step, NULL, 0);
     enum trm_status status = shard_path(job, path, err);
     if (status == TRM_OK)
         status = trm_shard_write_part(path, plan->tensors[0].type, job->set, plan->group.rows,
