@@ -163,6 +163,9 @@ static enum trm_status go_on(struct trm_run *run, struct trm_error *err)
 {
     enum trm_status status;
 
+    trm_flight_step(run->flight, &(struct trm_flight_step){.step = run->state.step,
+                                                           .samples = run->state.next_sample,
+                                                           .loss = run->state.last_loss});
     if (run->world->rank == 0) {
         trm_metrics_close(&run->metrics);
         status = trm_metrics_open(&run->metrics, run->config->run_dir, run->state.step, err);
