@@ -160,6 +160,37 @@ static void verify_names_each_bad_slice_and_file(void **state)
     place_destroy(place);
 }
 
+static void verify_draws_its_progress_on_a_terminal(void **state)
+{
+    (void)state;
+    struct place *place = place_create();
+    struct trm_ckpt_state training = fixture_state(10);
+    char shown[4096] = "", words[3 * TRM_PATH_BYTES];
+    size_t length = 0;
+    fixture_save(place->directory, &training, 1, 3);
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY), kept = dup(2);
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    int end = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+    assert_true(end >= 0);
+    snprintf(words, sizeof words, "%s", place->directory);
+    char *argv[] = {"ckpt", "verify", words};
+    fflush(stderr);
+    dup2(end, 2);
+    int code = trm_tool_ckpt(3, argv);
+    fflush(stderr);
+    dup2(kept, 2);
+    close(kept);
+    close(end);
+    /* To its end, which with the other side closed is an error. */
+    for (ssize_t got; (got = read(terminal, shown + length, sizeof shown - 1 - length)) > 0;)
+        length += (size_t)got;
+    close(terminal);
+    assert_int_equal(code, TRM_EXIT_OK);
+    assert_non_null(strstr(shown, "0 %"));
+    assert_non_null(strstr(shown, "[========================] 100 %"));
+    place_destroy(place);
+}
+
 static void verify_notices_a_checkpoint_under_another_name(void **state)
 {
     (void)state;
@@ -232,6 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(inspect_tells_what_is_in_it),
         cmocka_unit_test(verify_names_each_bad_slice_and_file),
+        cmocka_unit_test(verify_draws_its_progress_on_a_terminal),
         cmocka_unit_test(verify_notices_a_checkpoint_under_another_name),
         cmocka_unit_test(reshard_keeps_tensors_and_counters),
         cmocka_unit_test(reshard_replaces_nothing_and_leaves_nothing_half_done),
