@@ -18,7 +18,7 @@ static const char *const category_names[TRM_ARENA_CATEGORY_COUNT] = {
     [TRM_ARENA_PARAMETERS] = "parameters",       [TRM_ARENA_GRADIENTS] = "gradients",
     [TRM_ARENA_OPTIMIZER] = "optimizer",         [TRM_ARENA_ACTIVATIONS] = "activations",
     [TRM_ARENA_COMMUNICATION] = "communication", [TRM_ARENA_WORKSPACE] = "workspace",
-    [TRM_ARENA_SNAPSHOT] = "snapshots",
+    [TRM_ARENA_SNAPSHOT] = "snapshots",          [TRM_ARENA_SLOTS] = "copies in memory",
 };
 
 void trm_arena_init(struct trm_arena *arena)
@@ -52,6 +52,14 @@ void *trm_arena_alloc(struct trm_arena *arena, enum trm_arena_category category,
     void *piece = arena->base + arena->used;
     arena->used += padded;
     return piece;
+}
+
+void trm_arena_note(struct trm_arena *arena, enum trm_arena_category category, size_t bytes)
+{
+    if (arena->base)
+        return;
+    arena->noted = add_saturated(arena->noted, bytes);
+    arena->category_bytes[category] = add_saturated(arena->category_bytes[category], bytes);
 }
 
 static enum trm_status refuse(const struct trm_arena *arena, uint64_t available,
@@ -90,7 +98,7 @@ enum trm_status trm_arena_commit(struct trm_arena *arena, struct trm_error *err)
 void trm_arena_describe(const struct trm_arena *arena, char *text, size_t text_bytes)
 {
     char size[32];
-    size_t total = arena->base ? arena->capacity : arena->used;
+    size_t total = add_saturated(arena->base ? arena->capacity : arena->used, arena->noted);
     int written =
         snprintf(text, text_bytes, "%s per rank", trm_human_bytes(size, sizeof size, total));
     size_t length = (size_t)written;

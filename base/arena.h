@@ -24,6 +24,7 @@ enum trm_arena_category {
     TRM_ARENA_COMMUNICATION,
     TRM_ARENA_WORKSPACE,
     TRM_ARENA_SNAPSHOT,
+    TRM_ARENA_SLOTS, /* memory of another process, which is only noted */
     TRM_ARENA_CATEGORY_COUNT
 };
 
@@ -31,6 +32,7 @@ struct trm_arena {
     char *base;      /* NULL while measuring */
     size_t capacity; /* bytes committed */
     size_t used;     /* bytes handed out since creation or commit */
+    size_t noted;    /* bytes that are needed elsewhere */
     size_t category_bytes[TRM_ARENA_CATEGORY_COUNT];
 };
 
@@ -40,6 +42,10 @@ void trm_arena_init(struct trm_arena *arena);
 /* Measuring: counts and returns NULL. Committed: returns `bytes` zeroed bytes; asking for more than
  * was measured is a bug and asserts. `bytes` = 0 gives a valid non-NULL pointer once committed. */
 void *trm_arena_alloc(struct trm_arena *arena, enum trm_arena_category category, size_t bytes);
+
+/* Counts memory that somebody else allocates for this process, so that plans tell of it. Measuring;
+ * later calls do nothing. */
+void trm_arena_note(struct trm_arena *arena, enum trm_arena_category category, size_t bytes);
 
 /* Allocates what was measured, touches every page, and rewinds. TRM_ERR_MEMORY when the machine has
  * not got that much. */

@@ -158,9 +158,7 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buffer)
 {
     struct trm_link *link = stream->data;
     const char *data = buffer->base;
-    if (link->given_up && got < 0)
-        close_handles(link);
-    else if (got == UV_EOF)
+    if (got == UV_EOF)
         trm_link_break(link, "the other end closed the connection");
     else if (got < 0)
         break_by(link, "could not receive", (int)got);
@@ -342,13 +340,10 @@ enum trm_status trm_link_send(struct trm_link *link, const struct trm_message *m
 static void on_finished(uv_shutdown_t *request, int code)
 {
     struct trm_link *link = request->data;
-    if (code < 0)
-        close_handles(link);
+    (void)code;
+    close_handles(link);
     release(link);
 }
-
-/* To close a socket in which something lies unread resets the connection, and what was just sent
- * may be lost with it. So the other end is let to close first; what it still says is dropped. */
 
 void trm_link_close(struct trm_link *link, bool flush)
 {
@@ -360,6 +355,7 @@ void trm_link_close(struct trm_link *link, bool flush)
         close_handles(link);
         return;
     }
+    uv_read_stop((uv_stream_t *)&link->tcp);
     uv_timer_start(&link->timer, on_timer, FLUSH_MS, 0);
     link->holds++;
     if (uv_shutdown(&link->finishing, (uv_stream_t *)&link->tcp, on_finished) < 0) {

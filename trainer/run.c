@@ -14,6 +14,7 @@
 #include "collectives/flight_write.h"
 #include "trainer/alike.h"
 #include "trainer/evaluate.h"
+#include "trainer/memory_tier.h"
 #include "trainer/numbers.h"
 #include "trainer/ops/cpu/cpu.h"
 #include "trainer/saving.h"
@@ -168,6 +169,7 @@ static enum trm_status place_parts(struct trm_run *run, struct trm_error *err)
     run->valid_targets = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, micro_bytes);
     run->sample = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, (length + 1) * sizeof(int32_t));
     trm_saving_place(run);
+    trm_memory_tier_place(run);
     return trm_model_place(run->model, arena, err);
 }
 
@@ -175,15 +177,19 @@ static enum trm_status check_memory(const struct trm_run *run, struct trm_error 
 {
     uint64_t available = trm_machine_available_bytes() / (uint64_t)run->local_size;
     char need[32], have[32];
+    uint64_t needed = run->arena.used, held = trm_memory_tier_held_bytes(run);
 
-    if (available == 0 || run->arena.used <= available)
+    /* Slots that are there already are no more to be had. */
+    if (run->arena.noted > held)
+        needed += run->arena.noted - held;
+    if (available == 0 || needed <= available)
         return TRM_OK;
     return trm_error_set(
         err, TRM_ERR_MEMORY,
         "needs %s per rank, and this node has %s available for each of its %d ranks; use "
         "--recompute-granularity full, a smaller --micro-batch-size, or fewer ranks per node",
-        trm_human_bytes(need, sizeof need, run->arena.used),
-        trm_human_bytes(have, sizeof have, available), run->local_size);
+        trm_human_bytes(need, sizeof need, needed), trm_human_bytes(have, sizeof have, available),
+        run->local_size);
 }
 
 static enum trm_status allocate(struct trm_run *run, struct trm_error *err)
@@ -333,6 +339,8 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
     trm_flight_phase(run->flight, TRM_PHASE_LOAD);
     status = open_data(run, err);
     if (status == TRM_OK)
+        status = trm_memory_tier_open(run, err);
+    if (status == TRM_OK)
         status = allocate(run, err);
     if (status == TRM_OK)
         status = trm_alike_data(run, err);
@@ -344,6 +352,8 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
         status = open_run_dir(run, err);
     if (status == TRM_OK)
         status = trm_agree(run->world, trm_run_start_reader(run, err), err);
+    if (status == TRM_OK)
+        status = trm_memory_tier_begin(run, err);
     if (status == TRM_OK)
         trm_flight_disk_step(run->flight, run->saved_step);
     return status;
@@ -427,6 +437,7 @@ static void tear_down(struct trm_run *run)
     if (run->param_gather)
         (void)trm_param_gather_finish(run->param_gather, NULL);
     trm_saving_close(run);
+    trm_memory_tier_close(run);
     trm_metrics_close(&run->metrics);
     trm_reader_destroy(run->reader);
     trm_dataset_close(run->train);

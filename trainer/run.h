@@ -39,6 +39,8 @@ struct trm_tried_step {
     enum trm_guard_verdict verdict;
 };
 
+struct trm_memory_tier;
+
 struct trm_run {
     struct trm_config *config; /* borrowed; checked against the world's size */
     struct trm_comm *world;    /* borrowed */
@@ -70,6 +72,7 @@ struct trm_run {
     struct trm_ckpt_state state;
     int64_t saved_step; /* newest step on disk, -1: none */
     struct trm_saving saving;
+    struct trm_memory_tier *memory_tier; /* owned, memory_tier.c; NULL: none */
     struct trm_tried_step tried;
 };
 

@@ -13,6 +13,7 @@
 #include "checkpoint/store.h"
 #include "collectives/agree.h"
 #include "collectives/flight_write.h"
+#include "trainer/memory_tier.h"
 #include "trainer/model/init.h"
 #include "trainer/pieces.h"
 
@@ -257,16 +258,14 @@ static int keep_stored(struct trm_run *run, const struct trm_catalog *catalog,
     return kept;
 }
 
-static enum trm_status restore(struct trm_run *run, struct trm_checkpoint *checkpoint,
-                               struct trm_error *err)
+enum trm_status trm_state_restore(struct trm_run *run, struct trm_checkpoint *checkpoint,
+                                  int64_t *bytes, struct trm_error *err)
 {
     struct trm_pieces_memory memory = memory_of(run);
     struct trm_ckpt_piece *pieces = NULL;
-    int64_t begin_ns = trm_clock_now_ns(), bytes = 0;
     int run_count, piece_count = 0;
     const struct trm_layout_run *runs = trm_optimizer_runs(run->optimizer, &run_count);
     int *numbers = calloc((size_t)run->layout->tensor_count, sizeof *numbers);
-    char size[32], duration[32];
     enum trm_status status =
         numbers ? TRM_OK : trm_error_set(err, TRM_ERR_MEMORY, "no memory to match tensors");
 
@@ -283,19 +282,29 @@ static enum trm_status restore(struct trm_run *run, struct trm_checkpoint *check
         status = take_state(run, &trm_checkpoint_catalog(checkpoint)->state, err);
     status = trm_agree(run->world, status, err);
     if (status == TRM_OK)
-        status = trm_checkpoint_load(run->world, checkpoint, pieces, piece_count, &bytes, err);
-    if (status == TRM_OK)
-        trm_flight_resumed(run->flight, run->state.step, TRM_RESUMED_DISK,
-                           trm_clock_now_ns() - begin_ns);
-    if (status == TRM_OK)
-        trm_log(&run->log, TRM_LOG_INFO, "resumed from \"%s\" (step %lld): %s read by rank 0 in %s",
-                trm_checkpoint_path(checkpoint), (long long)run->state.step,
-                trm_human_bytes(size, sizeof size, (uint64_t)bytes),
-                trm_human_duration(duration, sizeof duration,
-                                   (double)(trm_clock_now_ns() - begin_ns) / 1e9));
+        status = trm_checkpoint_load(run->world, checkpoint, pieces, piece_count, bytes, err);
     free(pieces);
     free(numbers);
     return status;
+}
+
+/* From the disk. */
+static enum trm_status restore(struct trm_run *run, struct trm_checkpoint *checkpoint,
+                               struct trm_error *err)
+{
+    int64_t begin_ns = trm_clock_now_ns(), bytes = 0;
+    char size[32], duration[32];
+    enum trm_status status = trm_state_restore(run, checkpoint, &bytes, err);
+
+    if (status != TRM_OK)
+        return status;
+    begin_ns = trm_clock_now_ns() - begin_ns;
+    trm_flight_resumed(run->flight, run->state.step, TRM_RESUMED_DISK, begin_ns);
+    trm_log(&run->log, TRM_LOG_INFO, "resumed from \"%s\" (step %lld): %s read by rank 0 in %s",
+            trm_checkpoint_path(checkpoint), (long long)run->state.step,
+            trm_human_bytes(size, sizeof size, (uint64_t)bytes),
+            trm_human_duration(duration, sizeof duration, (double)begin_ns / 1e9));
+    return TRM_OK;
 }
 
 /* What reading may find wrong with a checkpoint, where an older one may do. */
@@ -423,9 +432,14 @@ static enum trm_status restore_named(struct trm_run *run, struct trm_checkpoint 
 enum trm_status trm_state_begin(struct trm_run *run, struct trm_error *err)
 {
     struct trm_checkpoint *checkpoint = NULL;
+    bool restored = false;
     enum trm_status status = trm_agree(run->world, describe_self(run, err), err);
 
     run->saved_step = -1;
+    if (status == TRM_OK)
+        status = trm_memory_tier_restore(run, INT64_MAX, &restored, err);
+    if (status == TRM_OK && restored)
+        return trm_param_gather_start(run->param_gather, run->parameters, err);
     if (status == TRM_OK)
         status = open_checkpoint(run, &checkpoint, err);
     if (status != TRM_OK)
@@ -469,8 +483,9 @@ enum trm_status trm_state_restore_before(struct trm_run *run, int64_t before, st
     char run_id[TRM_CKPT_RUN_ID_BYTES];
     int64_t attempt = run->state.attempt, newest = -1;
     bool own;
-    enum trm_status status = look_at_save(run, &own, &newest, err);
+    enum trm_status status = trm_memory_tier_join(run, err);
 
+    status = status == TRM_OK ? look_at_save(run, &own, &newest, err) : status;
     memcpy(run_id, run->state.run_id, sizeof run_id);
     if (status == TRM_OK)
         status = restore_earlier(run, before, newest, &checkpoint, err);

@@ -17,9 +17,14 @@ enum trm_status trm_state_begin(struct trm_run *run, struct trm_error *err);
 enum trm_status trm_state_restore_before(struct trm_run *run, int64_t before,
                                          struct trm_error *err);
 
+/* Collective; agreed. Fills run->state, parameters and moments from an open checkpoint, compared as
+ * above; nothing is told of success. *bytes: read by this rank. */
+struct trm_checkpoint;
+enum trm_status trm_state_restore(struct trm_run *run, struct trm_checkpoint *checkpoint,
+                                  int64_t *bytes, struct trm_error *err);
+
 /* Opens the checkpoint a configuration names, or sets *out to NULL where it says to start afresh
  * and may. Collective over `world`; tells `log` what was passed over. */
-struct trm_checkpoint;
 enum trm_status trm_state_open(const struct trm_config *config, struct trm_comm *world,
                                const struct trm_log *log, struct trm_checkpoint **out,
                                struct trm_error *err);

@@ -8,6 +8,7 @@
 #include "base/failpoint.h"
 #include "collectives/agree.h"
 #include "collectives/flight_write.h"
+#include "trainer/memory_tier.h"
 #include "trainer/numbers.h"
 #include "trainer/optimizer/schedule.h"
 #include "trainer/saving.h"
@@ -17,12 +18,14 @@ static void param_wait(void *context, int first, int count)
 {
     struct trm_run *run = context;
     trm_param_gather_wait(run->param_gather, first, count);
+    trm_memory_tier_poll(run);
 }
 
 static void grad_ready(void *context, int first, int count)
 {
     struct trm_run *run = context;
     trm_grad_sync_ready(run->grad_sync, first, count);
+    trm_memory_tier_poll(run);
 }
 
 static void backward(void *context)
@@ -51,24 +54,28 @@ enum trm_status trm_step_reduce(struct trm_comm *world, struct trm_exact_sum *su
     return status;
 }
 
-/* Does every rank have its batch, was any asked to stop, and how far are saves? One small
- * reduction.
- */
+/* Does every rank have its batch, was any asked to stop, and how far are saves and copies in
+ * memory? One small reduction. */
 static enum trm_status agree_to_begin(struct trm_run *run, enum trm_status mine, bool *stop,
                                       struct trm_error *err)
 {
-    int64_t flags[3] = {mine != TRM_OK, trm_signals_stop_requested(run->flight),
-                        trm_saver_report(run->saving.saver)};
-    struct trm_error ignored;
-    enum trm_status status = trm_comm_all_reduce(run->world, flags, 3, TRM_MAX_I64, NULL,
-                                                 mine == TRM_OK ? err : &ignored);
+    int64_t flags[3 + TRM_PARTNER_WORDS] = {mine != TRM_OK, trm_signals_stop_requested(run->flight),
+                                            trm_saver_report(run->saving.saver)};
+    struct trm_error ignored, *words = mine == TRM_OK ? err : &ignored;
+    enum trm_status status = trm_memory_tier_report(run, flags + 3, words);
 
+    if (status == TRM_OK)
+        status =
+            trm_comm_all_reduce(run->world, flags, 3 + TRM_PARTNER_WORDS, TRM_MAX_I64, NULL, words);
     if (status != TRM_OK)
         return status;
     *stop = flags[1] != 0;
     if (flags[0])
         return trm_agree(run->world, mine, err);
-    return trm_saving_advance(run, flags[2], err);
+    status = trm_saving_advance(run, flags[2], err);
+    if (status == TRM_OK && !*stop)
+        status = trm_memory_tier_advance(run, flags + 3, err);
+    return status;
 }
 
 /* All lanes of this rank, each with its micro-batches in order. */
@@ -103,7 +110,10 @@ static enum trm_status update(struct trm_run *run, double norm, float *owned,
     double scale = trm_clip_factor(norm, run->config->clip_grad) / tokens;
     const struct trm_layout_bucket *first = &run->layout->buckets[0];
     int64_t own = run->mesh.data_rank * first->shard_elements;
+    enum trm_status status = trm_memory_tier_join(run, err);
 
+    if (status != TRM_OK)
+        return status;
     m->learning_rate = trm_schedule_learning_rate(run->config, m->step);
     trm_optimizer_update(run->optimizer, m->step, m->learning_rate, scale, run->parameters, owned);
     trm_failpoint("updated", m->step, run->parameters + first->offset + own,
@@ -123,6 +133,7 @@ static void note_step(struct trm_run *run, int64_t step_ns, int64_t waited_befor
     };
 
     trm_flight_step(run->flight, &step);
+    trm_memory_tier_note_step(run, step_ns);
     trm_flight_phase(run->flight, TRM_PHASE_DATA);
 }
 

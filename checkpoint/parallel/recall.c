@@ -23,10 +23,9 @@ static enum trm_status list_slots(struct trm_recall *recall, struct trm_error *e
 {
     const struct trm_slot_keeper *keeper = &recall->settings.keeper;
     int fds[TRM_ATTACH_MAX_FDS], count = 0, total = 0;
-    int64_t bytes = 0;
     do {
-        enum trm_status status =
-            keeper->list(keeper->context, recall->slot_count, fds, &count, &total, &bytes, err);
+        enum trm_status status = keeper->list(keeper->context, recall->slot_count, fds, &count,
+                                              &total, &recall->held_bytes, err);
         if (status != TRM_OK)
             return status;
         struct trm_slot *more = NULL;
@@ -52,7 +51,7 @@ static enum trm_status list_slots(struct trm_recall *recall, struct trm_error *e
 
 static bool is_mine(const struct trm_recall *recall, int index)
 {
-    return index % recall->settings.local_size == recall->settings.local_rank;
+    return index % recall->local_size == recall->local_rank;
 }
 
 static struct trm_recall_offer offer_of(const struct trm_recall *recall, int index,
@@ -69,7 +68,7 @@ static struct trm_recall_offer offer_of(const struct trm_recall *recall, int ind
         .copy = head->copy,
         .holder = recall->settings.comm->rank,
         .index = index,
-        .node = recall->node_hash,
+        .node = recall->settings.node_id,
         .slice_count = head->key.slice_count,
         .digest = head->digest,
         .manifest_digest =
@@ -124,6 +123,26 @@ static int newest_first(const void *left, const void *right)
     return order != 0 ? order : compare(a->index, b->index);
 }
 
+/* Collective: this rank's place among those that share its slots. */
+static enum trm_status find_place(struct trm_recall *recall, struct trm_error *err)
+{
+    struct trm_comm *comm = recall->settings.comm;
+    uint64_t *ids = calloc((size_t)comm->size, sizeof(*ids));
+    enum trm_status status = TRM_OK;
+    if (ids == NULL)
+        status = trm_error_set(err, TRM_ERR_MEMORY, "out of memory for %d ranks", comm->size);
+    status = trm_agree(comm, status, err);
+    if (status == TRM_OK)
+        status = trm_comm_all_gather(comm, &recall->settings.node_id, ids, sizeof(*ids), NULL, err);
+    for (int r = 0; status == TRM_OK && r < comm->size; r++)
+        if (ids[r] == recall->settings.node_id) {
+            recall->local_rank += r < comm->rank;
+            recall->local_size++;
+        }
+    free(ids);
+    return status;
+}
+
 /* Collective: everybody's offers to everybody. */
 static enum trm_status gather(struct trm_recall *recall, struct trm_error *err)
 {
@@ -141,7 +160,7 @@ static enum trm_status gather(struct trm_recall *recall, struct trm_error *err)
     int64_t count = look(recall, mine);
     most[0] = count;
     status = trm_comm_all_reduce(comm, most, 1, TRM_MAX_I64, NULL, err);
-    most[1] = recall->settings.local_rank == 0 ? recall->slot_count : 0;
+    most[1] = recall->local_rank == 0 ? recall->slot_count : 0;
     if (status == TRM_OK)
         status = trm_comm_all_reduce(comm, &most[1], 1, TRM_SUM_I64, NULL, err);
     recall->all_slot_count = most[1];
@@ -185,10 +204,11 @@ enum trm_status trm_recall_open(const struct trm_recall_settings *settings, stru
     } else {
         recall->settings = *settings;
         snprintf(recall->node, sizeof(recall->node), "%.63s", settings->node);
-        recall->node_hash = trm_hash64(settings->node, strlen(settings->node));
         status = list_slots(recall, err);
     }
     status = trm_agree(settings->comm, status, err);
+    if (status == TRM_OK)
+        status = find_place(recall, err);
     if (status == TRM_OK)
         status = gather(recall, err);
     if (status != TRM_OK) {
@@ -228,7 +248,7 @@ static void tell_missing(const struct trm_recall *recall, int begin, int end, in
     for (int i = begin; i < end; i++) {
         struct trm_slot_layout layout;
         const struct trm_slot *slot = &recall->slots[recall->offers[i].index];
-        if (recall->offers[i].node == recall->node_hash &&
+        if (recall->offers[i].node == recall->settings.node_id &&
             trm_slot_check(slot, &layout, NULL) == TRM_OK &&
             trm_slot_roster_entry(slot->memory + layout.roster,
                                   (size_t)trm_slot_head(slot)->key.roster_bytes, first, &node,
@@ -287,6 +307,20 @@ bool trm_recall_newest(const struct trm_recall *recall, const char *run_id, int6
         }
     }
     return false;
+}
+
+void trm_recall_pass_over(struct trm_recall *recall, const struct trm_recall_step *step)
+{
+    int kept = 0;
+    for (int i = 0; i < recall->offer_count; i++)
+        if (!trm_recall_same_step(&recall->offers[i].step, step))
+            recall->offers[kept++] = recall->offers[i];
+    recall->offer_count = kept;
+}
+
+int64_t trm_recall_held_bytes(const struct trm_recall *recall)
+{
+    return recall->held_bytes;
 }
 
 void trm_recall_keep_only(struct trm_recall *recall, const struct trm_recall_step *step)

@@ -28,8 +28,8 @@ struct trm_recall;
 struct trm_recall_settings {
     struct trm_comm *comm; /* borrowed */
     struct trm_slot_keeper keeper;
-    const char *node;           /* the name of this one; ranks with the same name share its slots */
-    int local_rank, local_size; /* among those ranks */
+    const char *node;               /* the name of this one, for messages */
+    uint64_t node_id;               /* equal for ranks with the same keeper, and for no others */
     trm_passed_over_fn passed_over; /* called on rank 0; `path` says which memory */
     void *context;
 };
@@ -50,8 +50,14 @@ struct trm_recall_step {
 bool trm_recall_newest(const struct trm_recall *recall, const char *run_id, int64_t below,
                        struct trm_recall_step *out);
 
-/* Slots that were found, sound or not, on all nodes. */
+/* Slots that were found to hold something, sound or not, on all nodes. */
 int64_t trm_recall_slot_count(const struct trm_recall *recall);
+
+/* Not collective, but made by all ranks alike. What could not be loaded is not named again. */
+void trm_recall_pass_over(struct trm_recall *recall, const struct trm_recall_step *step);
+
+/* Bytes of all slots that this node's keeper holds, whatever is in them. */
+int64_t trm_recall_held_bytes(const struct trm_recall *recall);
 
 /* Collective; agreed. Opens a step that trm_recall_newest named; to be closed before `recall` is.
  * *out is returned owned. */

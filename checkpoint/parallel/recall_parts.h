@@ -13,7 +13,7 @@ struct trm_recall_offer {
     int32_t writer, world_size;
     int32_t copy;          /* enum trm_slot_copy */
     int32_t holder, index; /* rank that speaks for it; its number among its node's slots */
-    uint64_t node;         /* hash of the node's name */
+    uint64_t node;         /* its id */
     int64_t slice_count;
     uint64_t digest;          /* the same in both copies */
     uint64_t manifest_digest; /* the same in all slots of a step */
@@ -29,10 +29,11 @@ struct trm_recall_note {
 struct trm_recall {
     struct trm_recall_settings settings;
     char node[64];
-    uint64_t node_hash;
-    struct trm_slot *slots; /* owned, [slot_count]: of this node */
+    int local_rank, local_size; /* among the ranks with this keeper */
+    struct trm_slot *slots;     /* owned, [slot_count]: of this node */
     int slot_count;
     int64_t all_slot_count;
+    int64_t held_bytes;              /* of all slots of this node */
     struct trm_recall_offer *offers; /* owned, [offer_count]: of all nodes, newest first */
     int offer_count;
     int64_t own_node_bytes, peer_bytes;

@@ -160,7 +160,7 @@ static enum trm_status find_data(struct trm_recall_checkpoint *open,
     struct trm_recall *recall = open->recall;
     const struct trm_recall_offer *offer = source->offer;
     struct trm_slot_layout layout;
-    if (offer->node != recall->node_hash || offer->index >= recall->slot_count)
+    if (offer->node != recall->settings.node_id || offer->index >= recall->slot_count)
         return TRM_OK;
     const struct trm_slot *slot = &recall->slots[offer->index];
     if (trm_slot_check(slot, &layout, NULL) != TRM_OK ||
@@ -197,7 +197,7 @@ static enum trm_status fill_sources(struct trm_recall_checkpoint *open, int begi
         snprintf(source->base.name, sizeof(source->base.name),
                  "the %s of rank %d's shard in the memory of %s",
                  offer->copy == TRM_SLOT_OWN ? "own copy" : "partner's copy", offer->writer,
-                 offer->node == recall->node_hash ? recall->node : "another node");
+                 offer->node == recall->settings.node_id ? recall->node : "another node");
         if (same)
             status = find_data(open, source, err);
     }

@@ -8,8 +8,8 @@
 #define FAULT_BYTES 128
 
 static const char *const phases[] = {"startup",   "comm_init", "forward", "grad_exchange",
-                                     "optimizer", "snapshot",  "save",    "commit",
-                                     "evaluate",  "updated",   "replicas"};
+                                     "optimizer", "snapshot",  "memory",  "save",
+                                     "commit",    "evaluate",  "updated", "replicas"};
 
 static const struct {
     const char *name;

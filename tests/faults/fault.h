@@ -16,6 +16,7 @@
  *   updated        the optimizer is done, nothing gathered                    own parameters
  *   replicas       before copies of the parameters are compared               all parameters
  *   snapshot       before the state is copied or written
+ *   memory         under an agent, as a step begins: a copy in memory may just have begun
  *   save           a rank's shard is about to be written (the saving thread's)
  *   commit         all shards written, no manifest yet (rank 0, the same thread)
  *   evaluate       before each batch of a validation

@@ -212,8 +212,7 @@ static bool open_recall(struct attempt *attempt)
         .comm = place->world,
         .keeper = attempt->keeper,
         .node = place->name,
-        .local_rank = place->local_rank,
-        .local_size = place->local_size,
+        .node_id = (uint64_t)place->node,
         .passed_over = note,
         .context = &attempt->notes,
     };

@@ -156,9 +156,28 @@ static void destroy_takes_null_and_may_be_repeated(void **state)
     trm_arena_destroy(NULL);
 }
 
+static void noted_memory_is_told_of_and_not_allocated(void **state)
+{
+    (void)state;
+    struct trm_arena arena;
+    char text[256];
+    trm_arena_init(&arena);
+    trm_arena_alloc(&arena, TRM_ARENA_PARAMETERS, 1 << 20);
+    trm_arena_note(&arena, TRM_ARENA_SLOTS, 3 << 20);
+    trm_arena_describe(&arena, text, sizeof text);
+    assert_string_equal(text, "4 MiB per rank: parameters 1 MiB, copies in memory 3 MiB");
+    assert_int_equal(trm_arena_commit(&arena, NULL), TRM_OK);
+    assert_int_equal(arena.capacity, 1 << 20);
+    trm_arena_note(&arena, TRM_ARENA_SLOTS, 3 << 20); /* of the second pass */
+    trm_arena_describe(&arena, text, sizeof text);
+    assert_string_equal(text, "4 MiB per rank: parameters 1 MiB, copies in memory 3 MiB");
+    trm_arena_destroy(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(noted_memory_is_told_of_and_not_allocated),
         cmocka_unit_test(measuring_hands_out_nothing_and_counts),
         cmocka_unit_test(committed_pieces_are_aligned_apart_and_zero),
         cmocka_unit_test(an_empty_arena_commits),
