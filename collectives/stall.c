@@ -17,7 +17,8 @@ static uint64_t sign(const struct trm_flight_view *ranks, int count)
                                  rank->samples, rank->memory_step, rank->disk_step};
         for (unsigned w = 0; w < sizeof words / sizeof *words; w++)
             signature = trm_hash_roll(signature, (uint64_t)words[w]);
-        for (int g = 0; g < TRM_FLIGHT_GROUPS; g++) {
+        /* Waiting for a save, ranks ask each other again and again whether it is done. */
+        for (int g = 0; g < TRM_FLIGHT_GROUPS && rank->phase != TRM_PHASE_SAVE; g++) {
             signature = trm_hash_roll(signature, (uint64_t)rank->lanes[g].entered);
             signature = trm_hash_roll(signature, (uint64_t)rank->lanes[g].completed);
             signature = trm_hash_roll(signature, (uint64_t)rank->lanes[g].waiting);

@@ -1,8 +1,9 @@
 /*
  * How long nothing has got on, and whether that is too long; pure. A run gets on when any word of
- * any rank's record changes: phase, step, a collective entered or completed. What is too long
- * follows the steps it has taken: a factor times the recent step, with a floor and a ceiling, which
- * alone counts before the first step is done; waiting for storage has a limit of its own.
+ * any rank's record changes: phase, step, a collective entered or completed (but for ranks that
+ * wait for a save, which ask each other all the time whether it is done). What is too long follows
+ * the steps it has taken: a factor times the recent step, with a floor and a ceiling, which alone
+ * counts before the first step is done; waiting for storage has a limit of its own.
  */
 #ifndef TRM_COLLECTIVES_STALL_H
 #define TRM_COLLECTIVES_STALL_H

@@ -234,6 +234,20 @@ static bool is_meeting(const struct trm_flight_view *rank)
     return rank->phase == TRM_PHASE_COMM_INIT || rank->phase == TRM_PHASE_EXIT;
 }
 
+/* They meet again and again then, so nobody is late for more than a moment. */
+static bool find_saving(const struct trm_flight_view *ranks, int count, struct trm_verdict *out)
+{
+    for (int i = 0; i < count; i++)
+        if (ranks[i].phase != TRM_PHASE_SAVE)
+            return false;
+    out->kind = TRM_VERDICT_STORAGE;
+    for (int i = 0; i < count; i++)
+        add_culprit(out, i);
+    put_oldest_first(ranks, out);
+    out->step = step_of(&ranks[out->culprits[0]]);
+    return true;
+}
+
 static bool find_still(const struct trm_flight_view *ranks, int count, struct trm_verdict *out)
 {
     static const struct {
@@ -295,6 +309,8 @@ void trm_verdict_find(const struct trm_flight_view *ranks, int count, struct trm
     if (all_left(ranks, count)) /* the end of a run, not a hang */
         return;
     found = find_broken(ranks, count, out);
+    if (!found && find_saving(ranks, count, out))
+        return;
     for (unsigned i = 0; i < sizeof searches / sizeof *searches && !found; i++) {
         out->kind = searches[i].kind;
         found = find_missed(ranks, count, searches[i].relation, searches[i].io, out);

@@ -6,7 +6,8 @@
  * entered fewer than the number that another waits for is late there. Some of the late ones wait
  * themselves, in another group, for others: whoever is late and waits for nobody is a culprit.
  * Processes that were stopped or are gone come first, whatever the numbers say. A rank that is late
- * in an I/O phase is told as waiting for storage, which is no hang until much later.
+ * in an I/O phase is told as waiting for storage, which is no hang until much later; so are all
+ * when all wait for a save, whatever their numbers at the moment.
  *
  * The list need not hold all ranks: a node sees its own.
  */

@@ -16,6 +16,7 @@
 #include "collectives/node_flight.h"
 #include "collectives/watchdog.h"
 #include "trainer/run.h"
+#include "trainer/self_test.h"
 #include "trainer/signals.h"
 
 #define VERSION_TEXT "trireme-train " TRIREME_VERSION
@@ -23,7 +24,7 @@
 static void print_usage(FILE *out)
 {
     fprintf(out, "usage: mpirun [-np RANKS] trireme-train CONFIG.yaml [--key value ...]\n"
-                 "       trireme-train --help | --version\n");
+                 "       trireme-train --help | --version | --self-test\n");
 }
 
 /* The first of these variables that is a number, `otherwise` where none is. */
@@ -162,6 +163,22 @@ static enum trm_status run_ranks(struct process *p, struct trm_error *err)
     return status;
 }
 
+/* Prints a line of JSON: trireme run asks each node for it. */
+static int self_test(void)
+{
+    const struct trm_log log = {.level = TRM_LOG_INFO, .rank = -1, .fd = STDERR_FILENO};
+    struct trm_error error;
+    char *report = NULL;
+    enum trm_status status = trm_self_test_report(TRIREME_VERSION, &report, &error);
+
+    if (status == TRM_OK)
+        puts(report);
+    else
+        trm_log(&log, TRM_LOG_ERROR, "%s", error.text);
+    free(report);
+    return trm_status_exit_code(status);
+}
+
 /* Options that train nothing; false: there are none. */
 static bool answer(int argc, char **argv, int *code)
 {
@@ -174,6 +191,10 @@ static bool answer(int argc, char **argv, int *code)
     *code = TRM_EXIT_OK;
     if (!help && argc >= 2 && strcmp(argv[1], "--version") == 0) {
         puts(VERSION_TEXT);
+        return true;
+    }
+    if (!help && argc >= 2 && strcmp(argv[1], "--self-test") == 0) {
+        *code = self_test();
         return true;
     }
     print_usage(help ? stdout : stderr);

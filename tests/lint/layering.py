@@ -32,6 +32,7 @@ MAY_INCLUDE = {
     "trainer": ["base/*", "collectives/*", "checkpoint/*", "checkpoint/parallel/*",
                 *TRAINER_PARTS],
     "trainer/groups.c": ["base/*", "collectives/*", "collectives/nccl/nccl.h", *TRAINER_PARTS],
+    "trainer/self_test.c": ["base/*", *TRAINER_PARTS, "trainer/ops/reference/reference.h"],
     "trainer/main.c": ["base/*", "collectives/*", "collectives/mpi/mpi.h", *TRAINER_PARTS],
     "launch": ["base/*", "collectives/flight.h", "collectives/flight_terms.h",
                "collectives/flight_view.h", "collectives/attach.h", "collectives/verdict.h",

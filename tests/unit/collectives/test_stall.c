@@ -66,6 +66,25 @@ static void time_runs_until_any_word_of_any_rank_changes(void **state)
     }
 }
 
+static void agreements_on_a_save_are_no_progress(void **state)
+{
+    struct trm_flight_view ranks[2];
+    struct trm_stall stall;
+    (void)state;
+
+    init_ranks(ranks);
+    ranks[0].phase = ranks[1].phase = TRM_PHASE_SAVE;
+    trm_stall_init(&stall, 0);
+    trm_stall_observe(&stall, ranks, 2, 100 * MS, GAP_NS);
+    ranks[0].lanes[TRM_FLIGHT_WORLD].entered++;
+    ranks[1].lanes[TRM_FLIGHT_WORLD].waiting++;
+    trm_stall_observe(&stall, ranks, 2, 300 * MS, GAP_NS);
+    assert_int_equal(trm_stall_ms(&stall), 200);
+    ranks[0].disk_step++;
+    trm_stall_observe(&stall, ranks, 2, 400 * MS, GAP_NS);
+    assert_int_equal(trm_stall_ms(&stall), 0);
+}
+
 static void an_observer_that_was_stopped_itself_starts_anew(void **state)
 {
     struct trm_flight_view ranks[2];
@@ -131,6 +150,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(time_runs_until_any_word_of_any_rank_changes),
+        cmocka_unit_test(agreements_on_a_save_are_no_progress),
         cmocka_unit_test(an_observer_that_was_stopped_itself_starts_anew),
         cmocka_unit_test(the_limit_follows_the_slowest_recent_step),
         cmocka_unit_test(no_ceiling_and_no_io_limit_are_for_ever),

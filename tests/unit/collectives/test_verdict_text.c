@@ -147,6 +147,30 @@ static void a_late_rank_in_an_io_phase_waits_for_storage(void **state)
     assert_int_equal(v.culprits[0], 3);
 }
 
+static void all_that_wait_for_a_save_wait_for_storage(void **state)
+{
+    struct trm_verdict v;
+    struct play play;
+    (void)state;
+
+    play_init(&play, 2, 1);
+    for (int i = 0; i < 2; i++) {
+        play.views[i].phase = TRM_PHASE_SAVE;
+        play.views[i].phase_age_ms = 7000;
+    }
+    for (int moment = 0; moment < 3; moment++) { /* none, one, or both in an agreement */
+        assert_string_equal(sentence(&play, &v),
+                            "rank 0 on node1 does not get on (step 117): waiting for storage, in "
+                            "saving for 7.0 s; rank 1 as well");
+        assert_int_equal(v.kind, TRM_VERDICT_STORAGE);
+        play.views[moment % 2].lanes[TRM_FLIGHT_WORLD].waiting = 9;
+        play.views[moment % 2].lanes[TRM_FLIGHT_WORLD].entered = 9;
+    }
+    play.views[1].process = 'T';
+    trm_verdict_find(play.views, 2, &v);
+    assert_int_equal(v.kind, TRM_VERDICT_STOPPED);
+}
+
 static void a_late_rank_that_computes_wins_over_one_that_waits_for_storage(void **state)
 {
     struct trm_verdict v;
@@ -313,6 +337,7 @@ int main(void)
         cmocka_unit_test(a_stopped_process_that_arrived_does_not_complete),
         cmocka_unit_test(a_gone_process_wins_over_a_stopped_one),
         cmocka_unit_test(a_late_rank_in_an_io_phase_waits_for_storage),
+        cmocka_unit_test(all_that_wait_for_a_save_wait_for_storage),
         cmocka_unit_test(a_late_rank_that_computes_wins_over_one_that_waits_for_storage),
         cmocka_unit_test(one_that_started_an_operation_and_went_away_is_named),
         cmocka_unit_test(without_waiters_those_who_compute_stand_still),

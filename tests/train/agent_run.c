@@ -1,0 +1,116 @@
+/*
+ * agent_run ACTION RANKS STEP COMMAND...: runs COMMAND (mpirun) under a test agent and acts on its
+ * ranks once all have done STEP steps: `lapse` their lease, `close` the connections, ask them to
+ * `stop`, or `none`; `refuse` admits no rank. Prints each rank's last record; the exit code is the
+ * command's.
+ */
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "collectives/flight_view.h"
+#include "tests/unit/collectives/agent.h"
+
+#define RANKS_MAX 16
+#define TICK_MS   5
+
+struct session {
+    struct agent agent;
+    const char *action;
+    int ranks, admitted;
+    int64_t step;
+    int connections[RANKS_MAX];
+};
+
+static void look(const struct session *s, int index, struct trm_flight_view *view)
+{
+    trm_flight_view(&s->agent.segment->records[index], trm_clock_now_ns(), view);
+}
+
+static bool all_are_there(const struct session *s)
+{
+    struct trm_flight_view view;
+
+    for (int i = 0; i < s->ranks; i++) {
+        look(s, i, &view);
+        if (view.state != TRM_FLIGHT_RUNNING || view.step < s->step)
+            return false;
+    }
+    return true;
+}
+
+static void act(struct session *s)
+{
+    if (strcmp(s->action, "lapse") == 0)
+        atomic_store(&s->agent.segment->lease_until_ns, trm_flight_boot_ns());
+    if (strcmp(s->action, "stop") == 0)
+        atomic_store(&s->agent.segment->request, TRM_FLIGHT_STOP);
+    for (int i = 0; i < s->admitted && strcmp(s->action, "close") == 0; i++)
+        close(s->connections[i]);
+}
+
+static void admit(struct session *s)
+{
+    struct pollfd listener = {.fd = s->agent.listener, .events = POLLIN};
+    struct trm_attach_message hello;
+
+    if (poll(&listener, 1, TICK_MS) <= 0)
+        return;
+    if (strcmp(s->action, "refuse") == 0)
+        agent_refuse(&s->agent, "this attempt is over");
+    else if (s->admitted < s->ranks)
+        s->connections[s->admitted] = agent_welcome(&s->agent, s->admitted, &hello);
+    s->admitted++;
+}
+
+static void print_records(const struct session *s)
+{
+    struct trm_flight_view view;
+
+    for (int i = 0; i < s->ranks; i++) {
+        look(s, i, &view);
+        if (view.state == TRM_FLIGHT_EXITED)
+            printf("rank %d: exit code %d, %s\n", view.rank, view.exit_code, view.exit_text);
+        else
+            printf("rank %d: state %d, step %lld\n", view.rank, view.state, (long long)view.step);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct session s;
+    bool acted = false;
+    int status = 0;
+    pid_t child;
+
+    if (argc < 5)
+        return 64;
+    s.action = argv[1];
+    s.ranks = atoi(argv[2]);
+    s.step = atoi(argv[3]);
+    agent_start(&s.agent, s.ranks < RANKS_MAX ? s.ranks : RANKS_MAX, 1);
+    child = fork();
+    if (child == 0) {
+        execvp(argv[4], argv + 4);
+        _exit(127);
+    }
+    while (waitpid(child, &status, WNOHANG) == 0) {
+        admit(&s);
+        if (!acted && all_are_there(&s)) {
+            act(&s);
+            acted = true;
+        }
+    }
+    print_records(&s);
+    agent_stop(&s.agent);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
