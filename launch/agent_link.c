@@ -218,7 +218,7 @@ void trm_agent_connect(struct trm_agent *agent)
 {
     static const struct trm_link_events events = {on_open, on_message, on_closed};
     const struct trm_agent_address *address = &agent->options.addresses[agent->next_address];
-    int64_t timeout_ms = agent->options.lease_ms / 4;
+    int64_t timeout_ms = agent->options.lease_ms / 2;
     const struct trm_link_target target = {
         .host = address->host,
         .port = address->port,

@@ -249,6 +249,7 @@ static void on_starter_exit(uv_process_t *process, int64_t status, int term_sign
     struct agent *agent = process->data;
     struct trm_node *node = node_of(agent);
 
+    agent->tried_ns = trm_clock_now_ns();
     if ((status != 0 || term_signal != 0) && node->state == TRM_NODE_AWAY)
         snprintf(node->reason, sizeof node->reason,
                  "its agent could not be started (%s ended with %s %d)",
@@ -388,10 +389,13 @@ static void on_exclude(uv_work_t *request, int status)
 void trm_supervisor_agents_tick(struct trm_supervisor *s, int64_t now_ns)
 {
     int64_t lease_ns = s->config->lease_ms * 1000000;
+    int64_t retry_ns = s->config->node_retry_ms * 1000000;
     bool reads = s->config->exclude_file[0] != '\0';
 
     if (s->state == TRM_RUN_LEAVING || s->state == TRM_RUN_ENDED)
         return;
+    if (retry_ns < lease_ns) /* one that was started needs time to be heard of */
+        retry_ns = lease_ns;
     if (reads && now_ns - s->exclude_ns > EXCLUDE_NS) {
         s->exclude_ns = now_ns;
         (void)trm_supervisor_work(s, &s->exclude_work, run_exclude, on_exclude);
@@ -406,7 +410,7 @@ void trm_supervisor_agents_tick(struct trm_supervisor *s, int64_t now_ns)
         }
         if (!agent->link && !agent->starting && s->nodes.items[i].state == TRM_NODE_AWAY &&
             (!reads || s->exclude_read) &&
-            (agent->tried_ns == 0 || now_ns - agent->tried_ns > s->config->node_retry_ms * 1000000))
+            (agent->tried_ns == 0 || now_ns - agent->tried_ns > retry_ns))
             start_agent(agent);
     }
 }

@@ -41,8 +41,11 @@ void trm_supervisor_node_lost(struct agent *agent, const char *reason)
     struct fault fault = trm_supervisor_fault_init(FAULT_NODE);
     bool active = node->ranks > 0 && agent->asked == s->claim.attempt;
 
+    bool known = node->state == TRM_NODE_READY || node->state == TRM_NODE_UNHEALTHY;
+
     trm_supervisor_check_lost(agent);
-    if (node->state == TRM_NODE_READY || node->state == TRM_NODE_UNHEALTHY) {
+    agent->tried_ns = trm_clock_now_ns(); /* if it lives, it comes back by itself */
+    if (known) {
         node->state = TRM_NODE_AWAY;
         snprintf(node->reason, sizeof node->reason, "%.250s", reason);
     }
@@ -53,7 +56,7 @@ void trm_supervisor_node_lost(struct agent *agent, const char *reason)
         snprintf(fault.node, sizeof fault.node, "%s", node->host.name);
         snprintf(fault.cause, sizeof fault.cause, "was lost: %.900s", reason);
         trm_supervisor_fault(s, &fault);
-    } else if (s->state != TRM_RUN_LEAVING && s->state != TRM_RUN_ENDED) {
+    } else if (known && s->state != TRM_RUN_LEAVING && s->state != TRM_RUN_ENDED) {
         struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
         happened.node = node->host.name;
         happened.cause = reason;

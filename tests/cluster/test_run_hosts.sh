@@ -40,7 +40,7 @@ same quiet twice "two supervisors, one run"
 pass "the older supervisor gives way, with 69"
 
 # A link that flaps for less than the time-out, and one that is slow and loses packets: no restart.
-TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise flap "${run_arguments[@]}" --lease-ms 3000 &
+TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise flap "${run_arguments[@]}" --lease-ms 5000 --progress-timeout-floor-ms 20000 &
 run=$!
 parked 1 23 forward
 hosts_cut node2
