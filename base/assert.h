@@ -5,7 +5,8 @@
 #ifndef TRM_BASE_ASSERT_H
 #define TRM_BASE_ASSERT_H
 
-_Noreturn void trm_assert_failed(const char *expression, const char *file, int line);
+void trm_assert_failed(const char *expression, const char *file, int line)
+    __attribute__((noreturn));
 
 #define TRM_ASSERT(condition)                                  \
     do {                                                       \

@@ -10,14 +10,18 @@ target_compile_options(trm_flags INTERFACE
 # Device code contracts to fused multiply-adds only where it says so, as the C code.
 target_compile_options(trm_flags INTERFACE
     $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false -Xcompiler=-Wall,-Wextra,-fvisibility=hidden>)
+# C++ is what kernels are for the emulated GPU of tests/fake/gpu.
+target_compile_options(trm_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off -fvisibility=hidden -fno-exceptions -fno-rtti
+    -Wall -Wextra -Wshadow -Wpointer-arith -Wundef -Wno-unknown-pragmas -Wno-psabi>)
 if(TRIREME_WERROR)
-    target_compile_options(trm_flags INTERFACE $<$<COMPILE_LANGUAGE:C>:-Werror>
+    target_compile_options(trm_flags INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-Werror>
         $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings -Xcompiler=-Werror>)
 endif()
 if(TRIREME_SANITIZE)
     target_compile_definitions(trm_flags INTERFACE TRM_SANITIZED=1)
     target_compile_options(trm_flags INTERFACE
-        $<$<COMPILE_LANGUAGE:C>:-fsanitize=${TRIREME_SANITIZE} -fno-omit-frame-pointer
+        $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${TRIREME_SANITIZE} -fno-omit-frame-pointer
         -fno-sanitize-recover=all>)
     target_link_options(trm_flags INTERFACE -fsanitize=${TRIREME_SANITIZE})
 endif()
@@ -67,12 +71,26 @@ function(trm_test name)
     endif()
 endfunction()
 
+# trm_gpu_program(NAME SOURCES t.c LINK libraries): a test or benchmark that asks for a GPU, and is
+# started by tests/gpu/run.sh; target gpu_programs builds all of them.
+function(trm_gpu_program name)
+    cmake_parse_arguments(A "" "" "SOURCES;LINK" ${ARGN})
+    add_executable(${name} ${A_SOURCES})
+    target_link_libraries(${name} PRIVATE trm_flags ${A_LINK})
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/gpu)
+    if(NOT TARGET gpu_programs)
+        add_custom_target(gpu_programs)
+    endif()
+    add_dependencies(gpu_programs ${name})
+endfunction()
+
 # Label, time-out and environment of a CTest; scripts use it too.
 function(trm_test_properties name label timeout env)
     set(environment TRIREME_BIN=${PROJECT_BINARY_DIR}/bin TRIREME_SOURCE=${PROJECT_SOURCE_DIR}
         OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
         OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
-        OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1)
+        OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1
+        CUDA_VISIBLE_DEVICES=) # a GPU that is there changes no test
     if(TRIREME_SANITIZE)
         # Leaks of Open MPI's plugins, unloaded by then, are told by whole stacks only.
         list(APPEND environment ASAN_OPTIONS=fast_unwind_on_malloc=0

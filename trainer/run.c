@@ -17,6 +17,7 @@
 #include "trainer/memory_tier.h"
 #include "trainer/numbers.h"
 #include "trainer/ops/cpu/cpu.h"
+#include "trainer/ops/cuda/cuda.h"
 #include "trainer/saving.h"
 #include "trainer/signals.h"
 #include "trainer/state.h"
@@ -28,9 +29,14 @@ static enum trm_status open_device(struct trm_run *run, struct trm_error *err)
 {
     int64_t threads = run->config->cpu_threads;
 
-    if (run->config->device == TRM_DEVICE_CUDA)
-        return trm_error_set(err, TRM_ERR_CONFIG,
-                             "device is cuda, and this build has no CUDA; use --device cpu");
+    if (run->config->device == TRM_DEVICE_CUDA) {
+        enum trm_status status = trm_device_cuda(&run->device, run->local_rank, err);
+        if (status != TRM_OK)
+            return status;
+        return trm_error_set(err, TRM_ERR_UNSUPPORTED,
+                             "device is cuda, and so far only the operations run on a GPU, not "
+                             "training; use --device cpu");
+    }
     if (threads == 0) {
         /* Bound by the launcher, each rank has cores of its own; unbound, ranks share all. */
         int cores = trm_machine_cores();
@@ -451,6 +457,7 @@ static void tear_down(struct trm_run *run)
     trm_arena_destroy(&run->arena);
     trm_groups_destroy(&run->groups);
     trm_mesh_destroy(&run->mesh);
+    trm_device_cuda_close(&run->device);
     trm_ckpt_state_destroy(&run->state);
     free(run->offsets);
 }

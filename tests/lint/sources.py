@@ -8,7 +8,10 @@ import sys
 
 from tree import Report, Tree, blank_comments, root_argument
 
-INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*["<]([^">]+)[">]', re.MULTILINE)
+
+# Headers that stand in for a library's of the same name.
+INCLUDE_PATHS = ["tests/fake/gpu/include"]
 
 # Compiled by a builder that a machine may lack: their CMakeLists must list them all the same.
 OPTIONAL = ["collectives/nccl", "trainer/ops/cuda", "tests/fake", "tests/mpi/nccl"]
@@ -47,6 +50,7 @@ def main():
         for header in INCLUDE.findall(blank_comments(tree.text(path) or "", literals=False)):
             included.add(header)
             included.add(os.path.normpath(os.path.join(os.path.dirname(path), header)))
+            included.update(os.path.join(folder, header) for folder in INCLUDE_PATHS)
     for path in tree.c_files():
         report.checked += 1
         if path.endswith((".c", ".cu")):

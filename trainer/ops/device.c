@@ -1,7 +1,11 @@
 /* What all devices share: their words, and the sticky error at the end of their work. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "trainer/ops/ops.h"
+
+#define DEVICE_ALIGNMENT 256
 
 void trm_device_describe(const struct trm_device *dev, char *text, size_t text_bytes)
 {
@@ -18,4 +22,45 @@ enum trm_status trm_device_sync(struct trm_device *dev, struct trm_error *err)
     if (dev->error.status != TRM_OK && err != NULL)
         *err = dev->error;
     return dev->error.status;
+}
+
+bool trm_device_is_host(const struct trm_device *dev)
+{
+    return dev->ops->memory == NULL;
+}
+
+void *trm_device_allocate(struct trm_device *dev, size_t bytes)
+{
+    void *memory = NULL;
+    if (!trm_device_is_host(dev))
+        return dev->ops->memory->allocate(dev, bytes);
+    if (posix_memalign(&memory, DEVICE_ALIGNMENT, bytes > 0 ? bytes : 1) == 0)
+        return memory;
+    if (dev->error.status == TRM_OK)
+        trm_error_set(&dev->error, TRM_ERR_MEMORY, "no memory for %zu bytes", bytes);
+    return NULL;
+}
+
+void trm_device_release(struct trm_device *dev, void *memory)
+{
+    if (trm_device_is_host(dev))
+        free(memory);
+    else
+        dev->ops->memory->release(dev, memory);
+}
+
+void trm_device_upload(struct trm_device *dev, void *to, const void *from, size_t bytes)
+{
+    if (trm_device_is_host(dev))
+        memcpy(to, from, bytes);
+    else
+        dev->ops->memory->upload(dev, to, from, bytes);
+}
+
+void trm_device_download(struct trm_device *dev, void *to, const void *from, size_t bytes)
+{
+    if (trm_device_is_host(dev))
+        memcpy(to, from, bytes);
+    else
+        dev->ops->memory->download(dev, to, from, bytes);
 }

@@ -5,6 +5,7 @@
 #ifndef TRM_TRAINER_OPS_DEVICE_H
 #define TRM_TRAINER_OPS_DEVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,9 @@ struct trm_adamw {
     float learning_rate, beta1, beta2, epsilon, weight_decay;
     float bias_correction1, bias_correction2; /* 1 - beta^t */
     float gradient_scale;                     /* 1 / tokens, times the clip factor */
+    /* For the CUDA device alone; NULL on others. */
+    void *rounded;       /* bfloat16 copy of the parameters, written too */
+    const int32_t *skip; /* on the device: nothing is updated when it is not 0 */
 };
 
 /* The largest sizes a model will ask for, to plan the workspace. */
@@ -54,13 +58,35 @@ struct trm_device {
     struct trm_error error; /* sticky: the first failure */
 };
 
-/* Devices are made by trm_device_reference (reference/reference.h) and trm_device_cpu (cpu/cpu.h).
- */
+/* Devices are made by trm_device_reference (reference/reference.h), trm_device_cpu (cpu/cpu.h) and
+ * trm_device_cuda (cuda/cuda.h). */
 
 /* "avx512_core_amx, oneDNN 2.6.3, 2 threads": what decides the bits and the speed. */
 void trm_device_describe(const struct trm_device *dev, char *text, size_t text_bytes);
 
 /* Waits for all work; returns the sticky error, if any, and its words. */
 enum trm_status trm_device_sync(struct trm_device *dev, struct trm_error *err);
+
+/* Memory of a device that is not the host; see the functions below. */
+struct trm_device_memory {
+    void *(*allocate)(struct trm_device *dev, size_t bytes);
+    void (*release)(struct trm_device *dev, void *memory);
+    void (*upload)(struct trm_device *dev, void *to, const void *from, size_t bytes);
+    void (*download)(struct trm_device *dev, void *to, const void *from, size_t bytes);
+    size_t (*available_bytes)(struct trm_device *dev);
+};
+
+/* True when tensors lie in the host's memory. */
+bool trm_device_is_host(const struct trm_device *dev);
+
+/* Memory that tensors may lie in, aligned to 256 bytes, returned owned; NULL and the sticky error
+ * when there is none. trm_device_release takes NULL. */
+void *trm_device_allocate(struct trm_device *dev, size_t bytes);
+void trm_device_release(struct trm_device *dev, void *memory);
+
+/* Copies between the host's memory and the device's, in order with the ops. `from` of an upload may
+ * be changed, and `to` of a download read, after trm_device_sync. */
+void trm_device_upload(struct trm_device *dev, void *to, const void *from, size_t bytes);
+void trm_device_download(struct trm_device *dev, void *to, const void *from, size_t bytes);
 
 #endif

@@ -1,6 +1,7 @@
 /*
  * The operations a model is written in. One table per device: reference/ (plain loops in double
- * arithmetic, float32 and float64 tensors: the oracle), cpu/ (oneDNN and OpenMP, float32), cuda/.
+ * arithmetic, float32 and float64 tensors: the oracle), cpu/ (oneDNN and OpenMP, float32), cuda/
+ * (also bfloat16: cuda/cuda.h).
  *
  * Contracts common to all:
  * - ops return nothing; a failure sets the device's sticky error, checked once per micro-batch;
@@ -32,6 +33,7 @@ struct trm_ops {
     /* Waits for the device's work, or sets its error; NULL: ops are done when they return. */
     void (*sync)(struct trm_device *dev);
 
+    const struct trm_device_memory *memory; /* NULL: the host's */
     /* Bytes of scratch that ops within these limits need. */
     size_t (*workspace_bytes)(struct trm_device *dev, const struct trm_ops_limits *limits);
 
@@ -42,8 +44,7 @@ struct trm_ops {
     void (*add)(struct trm_device *dev, struct trm_tensor out, struct trm_tensor a,
                 struct trm_tensor b);
 
-    /* c[M, N] (+)= a[M, K] b[K, N]; a and b may be transposed views (unit stride in one dimension).
-     */
+    /* c[M, N] (+)= a[M, K] b[K, N]; a and b may be transposed views (one stride is 1). */
     void (*matmul)(struct trm_device *dev, struct trm_tensor c, struct trm_tensor a,
                    struct trm_tensor b, bool accumulate);
 
@@ -136,11 +137,10 @@ struct trm_ops {
     void (*sum_of_squares)(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_tensor t);
     /* Adds every element to `sum`, exactly. */
     void (*sum)(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_tensor t);
-    /* A hash of the bytes (device.h: TRM_DIGEST_BYTES); NULL: the device has no such op. */
+    /* A hash of the bytes (device.h: TRM_DIGEST_BYTES). May be NULL. */
     uint64_t (*digest)(struct trm_device *dev, struct trm_tensor t);
 
-    /* Decoupled weight decay (Loshchilov and Hutter 2019) over flat ranges: parameter, first and
-     * second moment updated in place from gradient * gradient_scale. */
+    /* Decoupled weight decay (Loshchilov and Hutter 2019): parameter and both moments in place. */
     void (*adamw)(struct trm_device *dev, struct trm_tensor parameter, struct trm_tensor exp_avg,
                   struct trm_tensor exp_avg_sq, struct trm_tensor gradient,
                   const struct trm_adamw *settings);

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -12,8 +13,8 @@
 void *pool_alloc(struct pool *pool, size_t bytes)
 {
     assert_true(pool->count < POOL_BLOCKS);
-    void *block = calloc(1, bytes > 0 ? bytes : 1);
-    assert_non_null(block);
+    void *block = test_memory(bytes);
+    memset(block, 0, bytes);
     pool->block[pool->count++] = block;
     return block;
 }
@@ -21,7 +22,7 @@ void *pool_alloc(struct pool *pool, size_t bytes)
 void pool_free(struct pool *pool)
 {
     for (int i = 0; i < pool->count; i++)
-        free(pool->block[i]);
+        test_memory_free(pool->block[i]);
     pool->count = 0;
 }
 
@@ -49,9 +50,26 @@ static int64_t offset_of(struct trm_tensor t, int64_t index)
     return offset;
 }
 
+uint16_t half_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return value != value ? 0x7FFF : (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+float float_of_half(uint16_t half)
+{
+    const uint32_t bits = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
 double tensor_get(struct trm_tensor t, int64_t index)
 {
     const int64_t offset = offset_of(t, index);
+    if (t.type == TRM_BF16)
+        return (double)float_of_half(((uint16_t *)t.data)[offset]);
     if (t.type == TRM_F32)
         return (double)((float *)t.data)[offset];
     if (t.type == TRM_I32)
@@ -63,7 +81,9 @@ double tensor_get(struct trm_tensor t, int64_t index)
 void tensor_set(struct trm_tensor t, int64_t index, double value)
 {
     const int64_t offset = offset_of(t, index);
-    if (t.type == TRM_F32)
+    if (t.type == TRM_BF16)
+        ((uint16_t *)t.data)[offset] = half_of((float)value);
+    else if (t.type == TRM_F32)
         ((float *)t.data)[offset] = (float)value;
     else if (t.type == TRM_I32)
         ((int32_t *)t.data)[offset] = (int32_t)value;

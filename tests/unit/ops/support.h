@@ -17,6 +17,15 @@ struct pool {
     uint64_t seed; /* of the next random tensor */
 };
 
+/* Memory that the device under test and the host read and write; asserts when there is none. */
+#define TEST_MEMORY_ALIGNMENT 64
+void *test_memory(size_t bytes);
+void test_memory_free(void *memory);
+
+/* bfloat16, to nearest even. */
+uint16_t half_of(float value);
+float float_of_half(uint16_t bits);
+
 /* Zeroed memory that pool_free frees; asserts when there is none. */
 void *pool_alloc(struct pool *pool, size_t bytes);
 void pool_free(struct pool *pool);

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "trainer/ops/cpu/cpu.h"
+#include "tests/unit/ops/trial_device.h"
 #include "trainer/ops/reference/reference.h"
 
 #define GUARD_BYTES 64
@@ -82,9 +82,7 @@ struct stage {
 
 static char *guarded(size_t front_bytes, size_t bytes)
 {
-    void *memory = NULL;
-    assert_int_equal(posix_memalign(&memory, GUARD_BYTES, front_bytes + bytes + BACK_GUARD_BYTES),
-                     0);
+    void *memory = test_memory(front_bytes + bytes + BACK_GUARD_BYTES);
     memset(memory, GUARD_BYTE, front_bytes + bytes + BACK_GUARD_BYTES);
     return memory;
 }
@@ -97,15 +95,58 @@ static bool guards_are_whole(const char *memory, size_t front_bytes, size_t byte
     return true;
 }
 
+static void half_from_float(void *half, const void *floats, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        float value;
+        memcpy(&value, (const char *)floats + i * sizeof(value), sizeof(value));
+        const uint16_t bits = half_of(value);
+        memcpy((char *)half + i * sizeof(bits), &bits, sizeof(bits));
+    }
+}
+
+/* Replaces an operand in bfloat16 by one in float32, so that the checks know one type; its own
+ * guards are checked here. */
+static void widen(const struct trial *trial, struct stage *stage, int i, size_t half_bytes)
+{
+    const size_t bytes = trial->operand[i].bytes;
+    char *half = stage->memory[i], *wide = guarded(GUARD_BYTES, bytes);
+    if (!guards_are_whole(half, stage->front_bytes[i], half_bytes))
+        fail_msg("%s: operand %d: written outside", trial->what, i);
+    for (size_t k = 0; k < bytes / sizeof(float); k++) {
+        uint16_t bits;
+        memcpy(&bits, half + stage->front_bytes[i] + k * sizeof(bits), sizeof(bits));
+        const float value = float_of_half(bits);
+        memcpy(wide + GUARD_BYTES + k * sizeof(value), &value, sizeof(value));
+    }
+    test_memory_free(half);
+    stage->memory[i] = wide;
+    stage->front_bytes[i] = GUARD_BYTES;
+}
+
+/* The operand's elements, from the first to the last of the view, in the type of this run. */
+static size_t staged_bytes(const struct trial_operand *o)
+{
+    return o->bytes / sizeof(float) * trm_type_bytes(o->t.type);
+}
+
 static void run_on(struct trial *trial, struct trm_device *dev, size_t shift, struct stage *stage)
 {
     struct trial staged = *trial;
     for (int i = 0; i < trial->count; i++) {
         struct trial_operand *o = &staged.operand[i];
+        const bool is_half = dev->ops->name[0] != 'r' && trial->half & 1u << i;
+        if (is_half)
+            o->t.type = TRM_BF16;
+        const size_t bytes = is_half ? staged_bytes(o) : o->bytes;
         stage->front_bytes[i] = GUARD_BYTES + shift * trm_type_bytes(o->t.type);
-        stage->memory[i] = guarded(stage->front_bytes[i], o->bytes);
+        stage->memory[i] = guarded(stage->front_bytes[i], bytes);
         o->t.data = stage->memory[i] + stage->front_bytes[i];
-        memcpy(o->t.data, o->initial, o->bytes);
+        if (is_half)
+            half_from_float(o->t.data, o->initial, o->bytes / sizeof(float));
+        else
+            memcpy(o->t.data, o->initial, bytes);
+        o->bytes = bytes;
     }
     dev->workspace_bytes = dev->ops->workspace_bytes(dev, &trial->limits);
     stage->workspace = guarded(0, dev->workspace_bytes);
@@ -117,13 +158,16 @@ static void run_on(struct trial *trial, struct trm_device *dev, size_t shift, st
         fail_msg("%s: %s: %s", trial->what, dev->ops->name, err.text);
     if (!guards_are_whole(stage->workspace, 0, dev->workspace_bytes))
         fail_msg("%s: %s wrote behind its workspace", trial->what, dev->ops->name);
+    for (int i = 0; i < trial->count; i++)
+        if (staged.operand[i].t.type == TRM_BF16)
+            widen(trial, stage, i, staged.operand[i].bytes);
 }
 
 static void stage_free(struct stage *stage, int count)
 {
     for (int i = 0; i < count; i++)
-        free(stage->memory[i]);
-    free(stage->workspace);
+        test_memory_free(stage->memory[i]);
+    test_memory_free(stage->workspace);
 }
 
 /* Nothing but the elements of outputs changed. */
@@ -173,19 +217,21 @@ static void check_values(const struct trial *trial, const struct stage *got,
             norm += y * y;
         }
         const double size = sqrt(norm) + o->magnitude * sqrt((double)elements);
-        if (!(sqrt(difference) <= o->tolerance * size))
+        const double tolerance = trial->half ? TRIAL_HALF_TOLERANCE : o->tolerance * trial_slack();
+        if (!(sqrt(difference) <= tolerance * size))
             fail_msg("%s: operand %d: off by %.3e, relative to a norm of %.3e", trial->what, i,
                      sqrt(difference) / size, size);
     }
 }
 
 static void check_same_bits(const struct trial *trial, const struct stage *a, const struct stage *b,
-                            int threads)
+                            int run)
 {
     for (int i = 0; i < trial->count; i++)
         if (memcmp(a->memory[i] + a->front_bytes[i], b->memory[i] + b->front_bytes[i],
                    trial->operand[i].bytes) != 0)
-            fail_msg("%s: operand %d: other bits at %d threads than at 1", trial->what, i, threads);
+            fail_msg("%s: operand %d: other bits %s than %s", trial->what, i, trial_run_name(run),
+                     trial_run_name(0));
 }
 
 static void default_limits(struct trial *trial)
@@ -203,49 +249,66 @@ static void default_limits(struct trial *trial)
         trial->limits.max_columns = columns;
 }
 
-void trial_check(struct trial *trial)
+/* All runs of the device in the types that `trial->half` says. */
+static void check_runs(struct trial *trial)
 {
-    /* Addresses are the business of one more run at one thread. */
-    static const struct {
-        int threads;
-        size_t shift;
-    } runs[] = {{1, 0}, {1, 1}, {2, 0}, {3, 3}, {8, 0}};
     struct trm_device reference;
     struct stage want = {0}, first = {0};
-    default_limits(trial);
     trm_device_reference(&reference);
     run_on(trial, &reference, 0, &want);
     check_untouched(trial, &want);
-    for (size_t r = 0; r < sizeof(runs) / sizeof(runs[0]); r++) {
-        struct trm_device cpu;
+    for (int r = 0; r < trial_runs(); r++) {
         struct stage got = {0};
-        struct trm_error err = {0};
-        if (trm_device_cpu(&cpu, runs[r].threads, &err) != TRM_OK)
-            fail_msg("%s", err.text);
-        run_on(trial, &cpu, runs[r].shift, &got);
+        size_t shift;
+        struct trm_device dev = trial_open(r, &shift);
+        run_on(trial, &dev, shift, &got);
         check_untouched(trial, &got);
         if (r == 0) {
             check_values(trial, &got, &want);
             first = got;
         } else {
-            check_same_bits(trial, &got, &first, runs[r].threads);
+            check_same_bits(trial, &got, &first, r);
             stage_free(&got, trial->count);
         }
     }
     stage_free(&first, trial->count);
     stage_free(&want, trial->count);
+}
+
+/* The same operands, rounded to what they will be held in. */
+static void round_halves(struct trial *trial)
+{
+    for (int i = 0; i < trial->count; i++) {
+        const struct trial_operand *o = &trial->operand[i];
+        for (size_t k = 0; trial->half & 1u << i && k < o->bytes / sizeof(float); k++) {
+            float value;
+            memcpy(&value, o->initial + k * sizeof(value), sizeof(value));
+            value = float_of_half(half_of(value));
+            memcpy(o->initial + k * sizeof(value), &value, sizeof(value));
+        }
+    }
+}
+
+void trial_check(struct trial *trial)
+{
+    const unsigned half = trial_has_half() ? trial->half : 0;
+    default_limits(trial);
+    trial->half = 0;
+    check_runs(trial);
+    if (half != 0) {
+        trial->half = half;
+        strncat(trial->what, " in bfloat16", sizeof(trial->what) - strlen(trial->what) - 1);
+        round_halves(trial);
+        check_runs(trial);
+    }
     pool_free(&trial->pool);
 }
 
-struct trm_device cpu_device(struct pool *pool, int threads, const struct trm_ops_limits *limits)
+struct trm_device trial_device(struct pool *pool, const struct trm_ops_limits *limits)
 {
-    struct trm_device dev;
-    struct trm_error err = {0};
-    if (trm_device_cpu(&dev, threads, &err) != TRM_OK)
-        fail_msg("%s", err.text);
+    size_t shift;
+    struct trm_device dev = trial_open(trial_runs() - 1, &shift);
     dev.workspace_bytes = dev.ops->workspace_bytes(&dev, limits);
-    dev.workspace = pool_alloc(pool, dev.workspace_bytes + 64);
-    /* pool memory is aligned to 16 bytes, an arena's to 64 */
-    dev.workspace = (void *)(((uintptr_t)dev.workspace + 63) & ~(uintptr_t)63);
+    dev.workspace = pool_alloc(pool, dev.workspace_bytes);
     return dev;
 }

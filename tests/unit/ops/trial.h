@@ -1,11 +1,13 @@
 /*
- * An op of the CPU device against the reference, with all that the contract of ops.h promises:
+ * An op of a device (trial_device.h) against the reference, with all that the contract of ops.h
+ * promises:
  * - the values, to a relative error in the Euclidean norm;
  * - what is overwritten is never read (it starts as NaN), what accumulates starts as random values;
  * - nothing else is written: inputs, the gaps between rows, and guards around each operand and
  *   behind the workspace;
  * - the workspace of workspace_bytes() for the trial's limits is enough (it starts as NaN);
- * - the same bits at 1, 2, 3 and 8 threads and at other addresses.
+ * - the same bits in all runs of the device: at other numbers of threads, at other addresses;
+ * - the same, within what it warrants, with bfloat16 operands, where the device takes them.
  *
  * A test begins a trial, adds its operands (random values, to be changed through operand[i].t),
  * and checks it, which frees everything.
@@ -24,6 +26,9 @@
 /* For products with sums of up to 3,072 terms, in any order. */
 #define TRIAL_PRODUCT_TOLERANCE 2e-6
 
+/* For operands of bfloat16, whose steps are 0.4 % of the value. */
+#define TRIAL_HALF_TOLERANCE 1e-2
+
 enum trial_role { TRIAL_INPUT, TRIAL_OUTPUT, TRIAL_ACCUMULATED };
 
 struct trial_operand {
@@ -40,6 +45,7 @@ struct trial {
     char what[160]; /* for the message of a failure */
     struct trial_operand operand[TRIAL_OPERANDS];
     int count;
+    unsigned half; /* bits of the operands that may be bfloat16 */
     struct trm_ops_limits limits;
     void (*run)(struct trm_device *dev, const struct trial *trial);
     /* For `run`. */
@@ -60,10 +66,13 @@ int trial_2d(struct trial *trial, enum trial_role role, int64_t rows, int64_t co
 int trial_double(struct trial *trial, enum trial_role role, int64_t n);
 int trial_tokens(struct trial *trial, int64_t n, int64_t limit);
 
-/* Runs on the reference and on the CPU device at all thread counts, and fails the test or frees. */
+/* Operands, by their numbers, that may be bfloat16. */
+#define TRIAL_HALF(operand) (1u << (operand))
+
+/* Runs on the reference and in all runs of the device, and fails the test or frees. */
 void trial_check(struct trial *trial);
 
-/* A CPU device with a workspace for `limits`; for tests without a trial. */
-struct trm_device cpu_device(struct pool *pool, int threads, const struct trm_ops_limits *limits);
+/* The device of a run with a workspace for `limits`; for tests without a trial. */
+struct trm_device trial_device(struct pool *pool, const struct trm_ops_limits *limits);
 
 #endif

@@ -1,4 +1,4 @@
-/* Matrix products, linear layers and biases of the CPU device against the reference. */
+/* Matrix products, linear layers and biases of a device against the reference. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -56,6 +56,8 @@ static void matmul_case(struct size s, bool a_transposed, bool b_transposed, boo
     trial_2d(&t, accumulate ? TRIAL_ACCUMULATED : TRIAL_OUTPUT, s.m, s.n, gap);
     trial_2d(&t, TRIAL_INPUT, a_transposed ? s.k : s.m, a_transposed ? s.m : s.k, gap);
     trial_2d(&t, TRIAL_INPUT, b_transposed ? s.n : s.k, b_transposed ? s.k : s.n, 2 * gap);
+    /* Products of bfloat16 are bfloat16, or, as gradients of parameters, float32. */
+    t.half = TRIAL_HALF(1) | TRIAL_HALF(2) | (accumulate ? 0 : TRIAL_HALF(0));
     check_products(&t);
 }
 
@@ -89,6 +91,7 @@ static void run_linear_gelu(struct trm_device *dev, const struct trial *t)
     dev->ops->linear_forward(dev, y, pre, t->operand[1].t, t->operand[2].t,
                              t->flag ? t->operand[3].t : NONE, TRM_ACT_GELU);
     dev->ops->activation_forward(dev, again, pre, TRM_ACT_GELU);
+    assert_no_device_error(dev);
     for (int64_t i = 0; i < trm_tensor_elements(y); i++)
         if (tensor_get(again, i) != tensor_get(y, i))
             fail_msg("%s: %s: recomputed element %d differs", t->what, dev->ops->name, (int)i);
@@ -112,6 +115,7 @@ static void linear_forward_case(struct size s, bool bias, int kind, int64_t gap)
         trial_2d(&t, TRIAL_OUTPUT, s.m, s.n, 2 * gap);
         trial_2d(&t, TRIAL_OUTPUT, s.m, s.n, 0);
     }
+    t.half = (1u << t.count) - 1;
     check_products(&t);
 }
 
@@ -149,6 +153,7 @@ static void linear_backward_case(struct size s, bool accumulate, bool want_dx, b
     trial_2d(&t, TRIAL_INPUT, s.m, s.n, gap);
     trial_2d(&t, TRIAL_INPUT, s.m, s.k, 2 * gap);
     trial_2d(&t, TRIAL_INPUT, s.n, s.k, 0);
+    t.half = TRIAL_HALF(0) | TRIAL_HALF(3) | TRIAL_HALF(4) | TRIAL_HALF(5);
     check_products(&t);
 }
 
@@ -189,10 +194,12 @@ static void biases_equal_the_reference(void **state)
             trial_1d(&t, TRIAL_INPUT, s.n);
             if (!in_place)
                 trial_2d(&t, TRIAL_INPUT, s.m, s.n, 2 * gap);
+            t.half = (1u << t.count) - 1;
             trial_check(&t);
             trial_begin(&t, run_bias_backward, "bias backward %d x %d", (int)s.m, (int)s.n);
             trial_1d(&t, TRIAL_ACCUMULATED, s.n);
             trial_2d(&t, TRIAL_INPUT, s.m, s.n, gap);
+            t.half = TRIAL_HALF(1);
             trial_check(&t);
         }
 }

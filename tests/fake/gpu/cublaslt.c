@@ -1,0 +1,218 @@
+/* d = alpha op(a) op(b) + beta c (+ bias along the rows of d), column-major. An algorithm is a
+ * number and the alignments it was asked for, which are checked when it is used. */
+#include <cublasLt.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALGORITHMS 3
+
+struct fake_gpu_blas {
+    int unused;
+};
+
+const char *cublasLtGetStatusString(cublasStatus_t status)
+{
+    return status == CUBLAS_STATUS_SUCCESS         ? "success"
+           : status == CUBLAS_STATUS_NOT_SUPPORTED ? "not supported"
+                                                   : "an invalid value";
+}
+
+size_t cublasLtGetVersion(void)
+{
+    return 0;
+}
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle)
+{
+    *handle = calloc(1, sizeof(**handle));
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle)
+{
+    free(handle);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescInit(cublasLtMatmulDesc_t desc, cublasComputeType_t compute,
+                                      cudaDataType_t scale)
+{
+    *desc = (cublasLtMatmulDescOpaque_t){.epilogue = CUBLASLT_EPILOGUE_DEFAULT};
+    return compute == CUBLAS_COMPUTE_32F && scale == CUDA_R_32F ? CUBLAS_STATUS_SUCCESS
+                                                                : CUBLAS_STATUS_INVALID_VALUE;
+}
+
+static cublasStatus_t take(void *to, size_t size, const void *value, size_t bytes)
+{
+    if (bytes != size)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    memcpy(to, value, size);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc,
+                                              cublasLtMatmulDescAttributes_t attribute,
+                                              const void *value, size_t bytes)
+{
+    switch (attribute) {
+    case CUBLASLT_MATMUL_DESC_TRANSA:
+        return take(&desc->a_operation, sizeof(desc->a_operation), value, bytes);
+    case CUBLASLT_MATMUL_DESC_TRANSB:
+        return take(&desc->b_operation, sizeof(desc->b_operation), value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE:
+        return take(&desc->epilogue, sizeof(desc->epilogue), value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
+        return take(&desc->bias, sizeof(desc->bias), value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE:
+        return take(&desc->bias_type, sizeof(desc->bias_type), value, bytes);
+    }
+    return CUBLAS_STATUS_INVALID_VALUE;
+}
+
+cublasStatus_t cublasLtMatrixLayoutInit(cublasLtMatrixLayout_t layout, cudaDataType_t type,
+                                        uint64_t rows, uint64_t columns, int64_t stride)
+{
+    *layout = (cublasLtMatrixLayoutOpaque_t){type, rows, columns, stride};
+    return stride >= (int64_t)rows ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceInit(cublasLtMatmulPreference_t preference)
+{
+    *preference = (cublasLtMatmulPreferenceOpaque_t){256, 256, 256, 256};
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute,
+                                                    const void *value, size_t bytes)
+{
+    switch (attribute) {
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
+        return take(&preference->a_bytes, sizeof(uint32_t), value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
+        return take(&preference->b_bytes, sizeof(uint32_t), value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
+        return take(&preference->c_bytes, sizeof(uint32_t), value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES:
+        return take(&preference->d_bytes, sizeof(uint32_t), value, bytes);
+    case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
+        return bytes == 8 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
+        return bytes == 4 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+    }
+    return CUBLAS_STATUS_INVALID_VALUE;
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int most,
+                                              cublasLtMatmulHeuristicResult_t *found, int *count)
+{
+    (void)handle;
+    (void)desc;
+    (void)c;
+    if (a->type != b->type || (d->type != CUDA_R_32F && d->type != a->type))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    *count = most < ALGORITHMS ? most : ALGORITHMS;
+    for (int i = 0; i < *count; i++)
+        found[i].algo = (cublasLtMatmulAlgo_t){
+            {(uint64_t)i, preference->a_bytes, preference->b_bytes, preference->d_bytes}};
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static size_t bytes_of(cudaDataType_t type)
+{
+    return type == CUDA_R_16BF ? 2 : 4;
+}
+
+static float load(const void *data, cudaDataType_t type, int64_t at)
+{
+    uint32_t bits = 0;
+    float value;
+    if (type == CUDA_R_16BF)
+        memcpy((char *)&bits + 2, (const char *)data + at * 2, 2);
+    else
+        memcpy(&bits, (const char *)data + at * 4, 4);
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+static void store(void *data, cudaDataType_t type, int64_t at, float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    if (type == CUDA_R_32F) {
+        memcpy((char *)data + at * 4, &bits, 4);
+        return;
+    }
+    bits = value != value ? 0x7FFF0000u : bits + 0x7FFF + (bits >> 16 & 1);
+    memcpy((char *)data + at * 2, (char *)&bits + 2, 2);
+}
+
+/* All rows of the matrix as it lies start at multiples of `alignment`. */
+static bool is_aligned(const void *data, cublasLtMatrixLayout_t layout, uint64_t alignment)
+{
+    const uint64_t stride_bytes = (uint64_t)layout->stride * bytes_of(layout->type);
+    return alignment > 0 && (uintptr_t)data % alignment == 0 && stride_bytes % alignment == 0;
+}
+
+/* Element (i, l) of a column-major matrix, or of its transpose, at [l * outer + i]. */
+static float *pack(const void *data, cublasLtMatrixLayout_t layout, bool transposed, int64_t outer,
+                   int64_t inner)
+{
+    float *packed = malloc((size_t)(outer * inner) * sizeof(*packed));
+    for (int64_t l = 0; l < inner; l++)
+        for (int64_t i = 0; i < outer; i++)
+            packed[l * outer + i] = load(
+                data, layout->type, transposed ? l + i * layout->stride : i + l * layout->stride);
+    return packed;
+}
+
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *alpha,
+                              const void *a, cublasLtMatrixLayout_t a_layout, const void *b,
+                              cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
+                              cublasLtMatrixLayout_t c_layout, void *d,
+                              cublasLtMatrixLayout_t d_layout,
+                              const cublasLtMatmulAlgo_t *algorithm, void *workspace,
+                              size_t workspace_bytes, cudaStream_t stream)
+{
+    const bool at = desc->a_operation == CUBLAS_OP_T, bt = desc->b_operation == CUBLAS_OP_T;
+    const int64_t m = (int64_t)(at ? a_layout->columns : a_layout->rows);
+    const int64_t k = (int64_t)(at ? a_layout->rows : a_layout->columns);
+    const int64_t n = (int64_t)(bt ? b_layout->rows : b_layout->columns);
+    float scale, keep;
+    memcpy(&scale, alpha, sizeof(scale));
+    memcpy(&keep, beta, sizeof(keep));
+    if (handle == NULL || stream == NULL || workspace == NULL || workspace_bytes == 0 || c != d ||
+        k != (int64_t)(bt ? b_layout->columns : b_layout->rows) || m != (int64_t)d_layout->rows ||
+        n != (int64_t)d_layout->columns || c_layout->stride != d_layout->stride ||
+        algorithm->data[0] >= ALGORITHMS)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    if (!is_aligned(a, a_layout, algorithm->data[1]) ||
+        !is_aligned(b, b_layout, algorithm->data[2]) ||
+        !is_aligned(d, d_layout, algorithm->data[3]))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    float *left = pack(a, a_layout, at, m, k), *right = pack(b, b_layout, !bt, n, k);
+    float *column = malloc((size_t)m * sizeof(*column));
+    for (int64_t j = 0; j < n; j++) {
+        memset(column, 0, (size_t)m * sizeof(*column));
+        for (int64_t l = 0; l < k; l++)
+            for (int64_t i = 0; i < m; i++)
+                column[i] += left[l * m + i] * right[l * n + j];
+        for (int64_t i = 0; i < m; i++) {
+            const int64_t place = i + j * d_layout->stride;
+            float sum = scale * column[i];
+            if (keep != 0.0f)
+                sum += keep * load(c, c_layout->type, place);
+            if (desc->epilogue == CUBLASLT_EPILOGUE_BIAS)
+                sum += load(desc->bias, desc->bias_type, i);
+            store(d, d_layout->type, place, sum);
+        }
+    }
+    free(left);
+    free(right);
+    free(column);
+    return CUBLAS_STATUS_SUCCESS;
+}

@@ -1,0 +1,107 @@
+/* What the kernels use of CUDA's C++, on the emulated GPU. */
+#ifndef TRM_TESTS_FAKE_GPU_CUDA_RUNTIME_H
+#define TRM_TESTS_FAKE_GPU_CUDA_RUNTIME_H
+
+#include <math.h>
+#include <string.h>
+
+#include <cuda_runtime_api.h>
+
+#include "tests/fake/gpu/emulator.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+
+#define threadIdx (fake_gpu_place.thread)
+#define blockIdx  (fake_gpu_place.block)
+#define blockDim  (fake_gpu_place.block_size)
+#define gridDim   (fake_gpu_place.grid)
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
+    {
+    }
+};
+
+struct __attribute__((may_alias, aligned(16))) uint4 {
+    unsigned x, y, z, w;
+};
+struct __attribute__((may_alias, aligned(16))) float4 {
+    float x, y, z, w;
+};
+
+/* The arguments are copied, as a launch does. */
+template <typename Body>
+void fake_gpu_launch_body(dim3 grid, dim3 block, size_t shared_bytes, Body body)
+{
+    fake_gpu_launch(
+        {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes,
+        [](void *context) { (*static_cast<Body *>(context))(); }, &body);
+}
+#define TRM_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
+    ((void)(stream),                                               \
+     fake_gpu_launch_body(grid, block, shared_bytes, [=]() { kernel(__VA_ARGS__); }))
+#define TRM_SHARED(type, name) type *name = static_cast<type *>(fake_gpu_shared())
+
+static inline void __syncthreads(void)
+{
+    fake_gpu_sync_block();
+}
+
+static inline void __syncwarp(unsigned = 0xFFFFFFFFu)
+{
+    fake_gpu_exchange("__syncwarp", "", 0);
+}
+
+template <typename T> T __shfl_xor_sync(unsigned, T value, int mask)
+{
+    T other;
+    const int lane = fake_gpu_lane();
+    memcpy(&other, &fake_gpu_exchange("__shfl_xor_sync", &value, sizeof(T))[lane ^ mask],
+           sizeof(T));
+    return other;
+}
+
+static inline unsigned __ballot_sync(unsigned, int predicate)
+{
+    unsigned bits = 0;
+    const fake_gpu_deposit *all = fake_gpu_exchange("__ballot_sync", &predicate, sizeof(int));
+    for (int i = 0; i < FAKE_GPU_WARP; i++) {
+        int value;
+        memcpy(&value, &all[i], sizeof(int));
+        bits |= (value != 0 ? 1u : 0u) << i;
+    }
+    return bits;
+}
+
+static inline int __popc(unsigned bits)
+{
+    return __builtin_popcount(bits);
+}
+
+template <typename T> T atomicAdd(T *place, T value)
+{
+    const T before = *place;
+    *place = before + value;
+    return before;
+}
+
+static inline int atomicMin(int *place, int value)
+{
+    const int before = *place;
+    *place = value < before ? value : before;
+    return before;
+}
+
+static inline long long __double_as_longlong(double value)
+{
+    long long bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
+#endif

@@ -1,0 +1,21 @@
+/* The CUDA device of a build that has no CUDA. */
+#include "trainer/ops/cuda/cuda.h"
+
+int trm_cuda_count(struct trm_error *err)
+{
+    trm_error_set(err, TRM_ERR_UNSUPPORTED, "this build has no CUDA");
+    return 0;
+}
+
+enum trm_status trm_device_cuda(struct trm_device *dev, int local_rank, struct trm_error *err)
+{
+    (void)dev;
+    (void)local_rank;
+    return trm_error_set(err, TRM_ERR_UNSUPPORTED,
+                         "device is cuda, and this build has no CUDA; use --device cpu");
+}
+
+void trm_device_cuda_close(struct trm_device *dev)
+{
+    (void)dev;
+}

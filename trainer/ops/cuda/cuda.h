@@ -1,0 +1,37 @@
+/*
+ * The CUDA device: one GPU per process, float32 or bfloat16, matrix products by cuBLASLt,
+ * everything else by kernels of our own.
+ *
+ * Types: with bfloat16, parameters and activations are bfloat16; statistics (mean, rstd,
+ * log_sum_exp, the rows of cross-entropy, losses) and gradients of parameters are float32, and so
+ * is every sum on the way. With float32, everything is float32, and products do not fall back to
+ * TF32.
+ *
+ * The same bits run after run: no float is added by an atomic, work is cut by shape alone, and the
+ * algorithm of each matrix product is kept once it is chosen (choices.h). Tensors lie in the
+ * device's memory (trm_device_allocate); work is queued on one stream, and exact sums arrive in
+ * their struct at trm_device_sync.
+ *
+ * Threads: one at a time. Memory: TRM_CUDA_LIBRARY_BYTES for the matrix library and 64 KiB for
+ * sums, taken when the device is opened; nothing in a step. A build without CUDA has this header
+ * too: its trm_device_cuda refuses.
+ */
+#ifndef TRM_TRAINER_OPS_CUDA_CUDA_H
+#define TRM_TRAINER_OPS_CUDA_CUDA_H
+
+#include "trainer/ops/ops.h"
+
+#define TRM_CUDA_LIBRARY_BYTES ((size_t)64 << 20)
+
+/* How many GPUs this process may use. 0, with the reason in words in `err` (may be NULL): no
+ * driver, no GPU, or a build without CUDA. */
+int trm_cuda_count(struct trm_error *err);
+
+/* Opens GPU number `local_rank` of this node and fills *dev in, without a workspace.
+ * TRM_ERR_UNSUPPORTED when there is none that can be used, or fewer than ranks on this node. */
+enum trm_status trm_device_cuda(struct trm_device *dev, int local_rank, struct trm_error *err);
+
+/* Gives back all that the device holds; NULL-safe for a device never opened. */
+void trm_device_cuda_close(struct trm_device *dev);
+
+#endif
