@@ -44,12 +44,7 @@ struct trm_flight_lane {
     _Atomic int32_t reserved;
 };
 
-enum trm_flight_state {
-    TRM_FLIGHT_EMPTY,
-    TRM_FLIGHT_RUNNING,
-    TRM_FLIGHT_EXITED,
-    TRM_FLIGHT_LEAVING /* for a moment: the exit is being written (a view says RUNNING) */
-};
+enum trm_flight_state { TRM_FLIGHT_EMPTY, TRM_FLIGHT_RUNNING, TRM_FLIGHT_EXITED };
 
 struct trm_flight_record {
     /* enum trm_flight_state; the fields of a state are written before it. */
@@ -71,7 +66,8 @@ struct trm_flight_record {
     _Atomic int32_t reserved;
     struct trm_flight_lane lanes[TRM_FLIGHT_GROUPS];
     /* The agent trusts these, not mpirun's status. */
-    _Atomic int32_t exit_status; /* enum trm_status */
+    _Atomic int32_t exit_claimed; /* by the thread that writes the rest, before state EXITED */
+    _Atomic int32_t exit_status;  /* enum trm_status */
     _Atomic int32_t exit_code;
     char exit_text[TRM_FLIGHT_TEXT_BYTES];
 };

@@ -72,7 +72,7 @@ void trm_flight_view(const struct trm_flight_record *record, int64_t now_ns,
     int32_t state = atomic_load_explicit(&record->state, memory_order_acquire);
 
     *out = (struct trm_flight_view){
-        .state = state == TRM_FLIGHT_LEAVING ? TRM_FLIGHT_RUNNING : (enum trm_flight_state)state,
+        .state = (enum trm_flight_state)state,
         .rank = GET(record->rank),
         .world_size = GET(record->world_size),
         .data_size = GET(record->data_size),

@@ -66,9 +66,9 @@ void trm_flight_exit(struct trm_flight *flight, enum trm_status status, int exit
                      const char *text)
 {
     struct trm_flight_record *record = flight ? flight->record : NULL;
-    int32_t running = TRM_FLIGHT_RUNNING;
+    int32_t unclaimed = 0;
 
-    if (!record || !atomic_compare_exchange_strong(&record->state, &running, TRM_FLIGHT_LEAVING))
+    if (!record || !atomic_compare_exchange_strong(&record->exit_claimed, &unclaimed, 1))
         return;
     trm_flight_phase(flight, TRM_PHASE_EXIT);
     snprintf(record->exit_text, sizeof record->exit_text, "%s", text ? text : "");

@@ -247,6 +247,7 @@ static void exit_texts_are_made_valid(void **state)
 
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         f->flight.record->state = TRM_FLIGHT_RUNNING;
+        f->flight.record->exit_claimed = 0;
         trm_flight_exit(&f->flight, TRM_ERR_INPUT, 78, cases[i].written);
         trm_flight_view(f->flight.record, 1, &view);
         assert_string_equal(view.exit_text, cases[i].seen);
