@@ -1,5 +1,6 @@
 #include "checkpoint/slot.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,7 @@
 #define BLOCK_BYTES 4096
 #define PART_BYTES  64 /* parts before the data begin at multiples of this */
 
-/* Skipped ranges that may come to those of the start while a slot is in use. */
+/* Room for skipped ranges is a multiple of this, with at least so many more than at the start. */
 #define SKIPS_MORE 1024
 
 _Static_assert(TRM_KIND_COUNT == 3, "a key has room for the elements of three kinds");
@@ -31,7 +32,7 @@ enum trm_status trm_slot_layout_of(const struct trm_slot_key *key, struct trm_sl
         {"state_bytes", key->state_bytes, 1, 1 << 20},
         {"element_bytes", key->element_bytes, 1, 8},
         {"slice_count", key->slice_count, 0, TRM_CKPT_MAX_SLICES},
-        {"skip_room", key->skip_room, 0, TRM_CKPT_MAX_SKIPS + SKIPS_MORE},
+        {"skip_room", key->skip_room, 0, TRM_CKPT_MAX_SKIPS + 2 * SKIPS_MORE},
         {"manifest_bytes", key->manifest_bytes, 1, TRM_MANIFEST_MAX_BYTES},
         {"roster_bytes", key->roster_bytes, 0, TRM_MANIFEST_MAX_BYTES},
         {"elements[0]", key->elements[0], 0, TRM_CKPT_MAX_ELEMENTS},
@@ -90,9 +91,20 @@ enum trm_status trm_slot_form_create(const struct trm_catalog *catalog,
                                      struct trm_error *err)
 {
     struct trm_slot_form made = {.live = live};
+    struct trm_catalog fixed = *catalog;
     char *manifest = NULL;
     size_t manifest_bytes = 0;
-    enum trm_status status = trm_manifest_format(catalog, &manifest, &manifest_bytes, err);
+    /* The counters of a slot are beside the text; without any in it, the sizes of slots do not
+     * change from attempt to attempt. */
+    fixed.state = (struct trm_ckpt_state){.last_loss = NAN,
+                                          .valid_loss = NAN,
+                                          .config_yaml = catalog->state.config_yaml,
+                                          .fingerprint = catalog->state.fingerprint,
+                                          .data_parallel_size = 1,
+                                          .tensor_model_parallel_size = 1};
+    memcpy(fixed.state.run_id, catalog->state.run_id, sizeof(fixed.state.run_id));
+    fixed.by_name = NULL;
+    enum trm_status status = trm_manifest_format(&fixed, &manifest, &manifest_bytes, err);
     if (status != TRM_OK)
         return status;
     made.key = (struct trm_slot_key){
@@ -103,7 +115,7 @@ enum trm_status trm_slot_form_create(const struct trm_catalog *catalog,
         .world_size = world_size,
         .element_bytes = (int32_t)trm_type_bytes(catalog->tensors[0].type),
         .slice_count = live->count,
-        .skip_room = catalog->state.skip_count + SKIPS_MORE,
+        .skip_room = (catalog->state.skip_count / SKIPS_MORE + 2) * SKIPS_MORE,
         .manifest_bytes = (int64_t)manifest_bytes,
         .roster_bytes = (int64_t)roster_bytes,
     };

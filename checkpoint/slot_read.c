@@ -116,7 +116,7 @@ enum trm_status trm_slot_receive_end(struct trm_slot *slot, struct trm_error *er
     return status;
 }
 
-/* The counters over those of the text, which is as old as the attempt. */
+/* The text has no counters. */
 static enum trm_status take_state(const struct trm_slot *slot, const struct trm_slot_layout *at,
                                   struct trm_ckpt_state *state, struct trm_error *err)
 {

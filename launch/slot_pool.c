@@ -180,12 +180,12 @@ static bool has_room(struct trm_slot_pool *pool, const struct trm_attach_message
                      int64_t bytes, int more, struct trm_attach_message *reply)
 {
     char size[32], held[32], limit[32], text[TRM_ATTACH_TEXT_BYTES];
-    bool fits = false;
+    bool fits = more == 0;
     for (int try = 0; !fits && try < 2; try++) {
         if (try == 1)
             drop(pool, request->attempt, false);
         fits = more <= TRM_SLOT_POOL_MAX_SLOTS - pool->count &&
-               bytes <= (pool->limit_bytes - pool->bytes) / (more > 0 ? more : 1);
+               bytes <= (pool->limit_bytes - pool->bytes) / more;
     }
     if (fits)
         return true;

@@ -206,13 +206,13 @@ static void skips_without_room_leave_out_a_copy_and_nothing_else(void **unused)
 {
     (void)unused;
     struct run run;
-    struct trm_ckpt_skip *skips = calloc(2000, sizeof(*skips));
+    struct trm_ckpt_skip *skips = calloc(3000, sizeof(*skips));
     open_run(&run, 1);
     struct trm_ckpt_state state = fixture_state(2);
-    for (int i = 0; i < 2000; i++)
+    for (int i = 0; i < 3000; i++)
         skips[i] = (struct trm_ckpt_skip){2 * i, 1};
     state.skips = skips;
-    state.skip_count = 2000;
+    state.skip_count = 3000;
     run_step(&run, &state, 1000);
     assert_int_equal(trm_partner_wait(run.partner, NULL), TRM_OK);
     assert_int_equal(run.node.complete, 1);

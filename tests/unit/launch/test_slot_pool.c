@@ -144,9 +144,11 @@ static void over_the_limit_all_is_refused_and_nothing_is_taken(void **state)
     assert_int_equal(refused.reply.kind, TRM_ATTACH_REFUSED);
     assert_int_equal(refused.count, 0);
     assert_non_null(strstr(refused.reply.text, "this node's limit is 64 KiB"));
-    /* What was complete is still there, and what was free can still be had. */
+    /* What was complete is still there, and what was free can still be had, at the limit too. */
     assert_int_equal(list(pool, 0).count, 1);
     assert_int_equal(take(pool, 2, 3, 16 * KIB).count, 3);
+    assert_int_equal(trm_slot_pool_bytes(pool), 64 * KIB);
+    assert_int_equal(take(pool, 3, 3, 16 * KIB).count, 3);
     trm_slot_pool_destroy(pool);
 }
 
