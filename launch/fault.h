@@ -13,7 +13,8 @@ enum fault_kind {
     FAULT_RANK_GONE, /* a process died */
     FAULT_RANK_LEFT, /* it left with an error that another attempt may not meet */
     FAULT_NODE,      /* a node was lost */
-    FAULT_LAUNCHER,  /* mpirun or a daemon of it */
+    FAULT_LAUNCHER,  /* mpirun */
+    FAULT_DAEMON,    /* its daemon on a node */
     FAULT_HANG,
     FAULT_START, /* did not come up in time */
 };

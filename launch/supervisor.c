@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "launch/agent_sweep.h"
 #include "launch/supervisor_parts.h"
 
 #define TICK_MS        20
@@ -87,7 +88,10 @@ static void run_end(uv_work_t *request)
 {
     struct trm_supervisor *s = request->data;
 
-    (void)trm_attempts_end(&s->attempts, &s->claim, NULL);
+    /* What a killed mpirun left on this machine, which need not be one with an agent. */
+    (void)trm_agent_sweep(s->runtime, s->claim.host, false, NULL);
+    if (s->ended_clean)
+        (void)trm_attempts_end(&s->attempts, &s->claim, NULL);
 }
 
 /* Every agent that left cleanly took its ranks with it; else the next supervisor waits a lease. */
@@ -99,7 +103,8 @@ static void end(struct trm_supervisor *s)
         if (s->agents[i].begun > 0 && s->agents[i].dead < s->agents[i].begun &&
             trm_clock_now_ns() < trm_supervisor_lease_end_ns(s, &s->agents[i]))
             clean = false;
-    if (!clean || !trm_supervisor_work(s, &s->ending, run_end, on_ended))
+    s->ended_clean = clean;
+    if (!trm_supervisor_work(s, &s->ending, run_end, on_ended))
         uv_stop(&s->loop);
 }
 

@@ -96,12 +96,49 @@ static void learn_signal(struct trm_supervisor *s)
              strsignal(number));
 }
 
+/* What came first by network need not be what happened first: mpirun that dies takes ranks and
+ * daemons with it, one that notices a dead rank ends its daemons, and a node that hears nothing any
+ * more ends both by itself. */
+static void learn_more(struct trm_supervisor *s)
+{
+    struct fault *fault = &s->fault;
+    struct trm_node *node = fault->node[0] ? trm_nodes_find(&s->nodes, fault->node) : NULL;
+
+    if (fault->kind != FAULT_RANK_GONE && fault->kind != FAULT_DAEMON)
+        return;
+    if (s->mpirun_ended && s->mpirun_signal != 0) {
+        fault->kind = FAULT_LAUNCHER;
+        fault->rank = -1;
+        fault->signal = s->mpirun_signal;
+        fault->node[0] = '\0';
+        fault->blames_node = false;
+        trm_mpirun_describe(0, s->mpirun_signal, fault->cause, sizeof fault->cause);
+    } else if (fault->kind == FAULT_DAEMON && s->mpirun_ended && s->signal_rank >= 0) {
+        /* mpirun ended its daemons because a rank had died, and the rank's own node is yet to say
+         * so. */
+        const struct trm_rank_report *report = trm_supervisor_report_of(s, s->signal_rank);
+        const struct trm_node *home = trm_nodes_of_rank(&s->nodes, s->signal_rank);
+        fault->kind = FAULT_RANK_GONE;
+        fault->rank = s->signal_rank;
+        fault->blames_node = false;
+        fault->phase = report ? report->phase : TRM_PHASE_STARTUP;
+        snprintf(fault->node, sizeof fault->node, "%s", home ? home->host.name : "");
+    } else if (node && s->agents[node - s->nodes.items].dead >= s->claim.attempt) {
+        fault->kind = FAULT_NODE;
+        fault->rank = -1;
+        fault->blames_node = true;
+        snprintf(fault->cause, sizeof fault->cause,
+                 "was lost: it did not hear from here any more, and ended its ranks");
+    }
+}
+
 static void tell(struct trm_supervisor *s)
 {
     struct fault *fault = &s->fault;
     struct trm_event happened = trm_event_init(TRM_HAPPENED_FAULT);
     char who[1300], where[128] = "";
 
+    learn_more(s);
     learn_signal(s);
     describe(fault, who, sizeof who);
     if (fault->rank >= 0)
@@ -129,7 +166,7 @@ void trm_supervisor_fence(struct trm_supervisor *s)
     s->fault_told = paused;
     s->fence_sent = false;
     s->fence_at_ns = trm_clock_now_ns();
-    if (s->fault.kind == FAULT_RANK_GONE && s->mpirun_runs)
+    if ((s->fault.kind == FAULT_RANK_GONE || s->fault.kind == FAULT_DAEMON) && s->mpirun_runs)
         s->fence_at_ns += SIGNAL_WAIT_NS;
     trm_supervisor_fence_tick(s, trm_clock_now_ns());
 }

@@ -72,7 +72,8 @@ struct trm_supervisor {
     const struct trm_config *config;
     struct trm_log log;
     uv_loop_t loop;
-    bool started; /* its handles are */
+    bool started;     /* its handles are */
+    bool ended_clean; /* no rank of any attempt can be alive */
     uv_timer_t tick, wait;
     uv_signal_t signals[3];
     struct trm_link_server *server;

@@ -247,6 +247,10 @@ static void reset_attempt(struct trm_supervisor *s)
     s->waiting_told_ns = 0;
     s->pause_wanted = false;
     s->began_ns = trm_clock_now_ns();
+    /* How long steps take is known from the attempt before. */
+    double step_ms = s->stall.step_ms;
+    trm_stall_init(&s->stall, s->began_ns);
+    s->stall.step_ms = step_ms;
     for (int i = 0; i < s->nodes.count; i++) {
         s->agents[i].report_count = 0;
         s->agents[i].begun = 0;

@@ -103,7 +103,7 @@ static void note_progress(struct trm_supervisor *s, const struct trm_message_bea
 static void note_launcher(struct agent *agent, enum trm_launcher launcher)
 {
     struct trm_supervisor *s = agent->supervisor;
-    struct fault fault = trm_supervisor_fault_init(FAULT_NODE);
+    struct fault fault = trm_supervisor_fault_init(FAULT_DAEMON);
     enum trm_launcher before = agent->launcher;
 
     agent->launcher = launcher;
@@ -282,10 +282,10 @@ void trm_supervisor_watch_tick(struct trm_supervisor *s, int64_t now_ns)
         return;
     s->looked_ns = now_ns;
     int count = collect(s, now_ns);
-    if (s->state != TRM_RUN_LAUNCHING) {
+    if (s->up_ns > 0) /* before that, start_timeout_ms counts */
         watch_progress(s, count, now_ns);
+    if (s->state == TRM_RUN_RUNNING)
         watch_stragglers(s, count);
-    }
     watch_growth(s);
 }
 
@@ -304,7 +304,6 @@ void trm_supervisor_stepping(struct trm_supervisor *s, int64_t now_ns)
             restore_s = (double)report->restore_ns / 1e9;
         source = report->resumed_from;
     }
-    trm_stall_init(&s->stall, now_ns);
     happened.attempt = s->claim.attempt;
     happened.step = s->resumed_step;
     happened.source = trm_resumed_name(source);

@@ -36,7 +36,7 @@ wait_until() {
     local end=$((SECONDS + $1 + 1)) what=$2
     shift 2
     until "$@"; do
-        [ $SECONDS -lt $end ] || fail "waited in vain until $what"
+        [ $SECONDS -lt $end ] || { tail -n 60 "$scratch"/*.err 2>/dev/null; fail "waited in vain until $what"; }
         sleep 0.02
     done
 }

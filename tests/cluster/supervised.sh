@@ -113,6 +113,10 @@ fault_string() {
     echo "${text%;}"
 }
 
+has_parked_or_ended() { # PID NAME
+    [ -e "$scratch/parked.$2" ] || ! kill -0 "$1" 2>/dev/null
+}
+
 # suffer NAME FAULT...: a supervised run that meets all of these faults, one in each attempt, while this
 # script does to the hosts what has to be done from outside, and repairs them once it was noticed.
 # Further arguments for the run: the array run_arguments.
@@ -127,6 +131,8 @@ suffer() {
         case $action in
         kill | segv | abort | stop | kill_parent | stop_parent | hang | nan) continue ;;
         esac
+        wait_until 60 "$fault strikes" has_parked_or_ended "$run" "$rank.$step.$phase"
+        [ -e "$scratch/parked.$rank.$step.$phase" ] || { cat "$scratch/$name.err"; fail "the run ended before $fault struck"; }
         parked "$rank" "$step" "$phase"
         [ "$parked_attempt" = $number ] || fail "rank $rank is parked in attempt $parked_attempt, not $number"
         local host=$parked_host

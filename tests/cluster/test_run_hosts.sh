@@ -51,10 +51,12 @@ wait $run || { cat "$scratch/flap.err"; fail "a short flap ended the run"; }
 [ "$(count_events flap fault)" = 0 ] || fail "a short flap was taken for a fault"
 same quiet flap "a link that flaps is waited for"
 hosts_delay node2 200 1 7
-must_supervise far --train-iters 6 --lease-ms 4000 --progress-timeout-floor-ms 8000
+write_hostfile node1 node2
+must_supervise far --train-iters 4 --lease-ms 4000 --progress-timeout-floor-ms 8000
 hosts_delay node2 0
 [ "$(count_events far fault)" = 0 ] || { cat "$scratch/far.err"; fail "a slow link was taken for a fault"; }
-must_train near 3 --train-iters 6
+write_hostfile node1 node2 node3
+must_train near 2 --train-iters 4
 same near far "200 ms and 1 % of loss are no fault"
 
 # Without a spare: fewer ranks where that is allowed, growing again when the node returns; else 69.
@@ -104,7 +106,7 @@ must_tell flaps "fault node=node2" "node node=node2 text~quarantined" "node text
 pass "quarantine, the exclude file and the hook"
 
 # A node that is ill is left out, with the reason.
-must_supervise ill --train-iters 60 --save-interval 5 --health-command 'test "$(hostname)" != node3 || { echo no licence; exit 3; }'
+SPARES=1 must_supervise ill --train-iters 60 --save-interval 5 --health-command 'test "$(hostname)" != node3 || { echo no licence; exit 3; }'
 same quiet ill "a node that fails the operator's check is left out"
 must_tell ill "node node=node3 text~left.out" "attempt attempt=1 nodes~node4" "end exit_code=0"
 
