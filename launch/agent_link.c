@@ -10,7 +10,7 @@
 #include "launch/agent_internal.h"
 
 #define FIRST_RETRY_MS 20
-#define LAST_RETRY_MS  1000
+#define LAST_RETRY_MS  500
 #define MAX_UNANSWERED 16 /* beats on their way; more would only stand in a queue */
 #define MS             INT64_C(1000000)
 
@@ -93,7 +93,7 @@ static void retry_later(struct trm_agent *agent)
 {
     int64_t wait_ms = FIRST_RETRY_MS;
     for (int i = 0; i < agent->failures && wait_ms < LAST_RETRY_MS; i++)
-        wait_ms *= 2;
+        wait_ms = wait_ms * 2 < LAST_RETRY_MS ? wait_ms * 2 : LAST_RETRY_MS;
     uint64_t spread = trm_random_bits((uint64_t)getpid(), (uint64_t)trm_flight_boot_ns());
     wait_ms += (int64_t)(spread % (uint64_t)wait_ms);
     agent->failures++;

@@ -10,7 +10,7 @@ enum trm_status trm_agent_shared_memory_path(const char *runtime, char path[TRM_
                                              struct trm_error *err)
 {
     const char *slash = strrchr(runtime, '/');
-    return trm_file_path(path, err, "/dev/shm/%s-shm", slash ? slash + 1 : runtime);
+    return trm_file_path(path, err, "/dev/shm/%s", slash ? slash + 1 : runtime);
 }
 
 /* Open MPI cuts a host's name at its first dot: "ompi.node1.0", "vader_segment.node1.0.8e30001.0".

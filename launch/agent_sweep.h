@@ -3,7 +3,7 @@
  * it put them:
  *
  *   <runtime>-mpi                  orte_tmpdir_base: session directories "ompi.<host>.<uid>"
- *   /dev/shm/<runtime's name>-shm  btl_vader_backing_directory: "vader_segment.<host>..."
+ *   /dev/shm/<runtime's name>    btl_vader_backing_directory: "vader_segment.<host>..."
  *
  * Only entries of this host are removed; hosts may share these places.
  */

@@ -11,6 +11,7 @@
 #include "launch/link_internal.h"
 
 #define FLUSH_MS    1000
+#define LATE_MS     20
 #define KEEPALIVE_S 5
 
 struct write {
@@ -158,7 +159,9 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buffer)
 {
     struct trm_link *link = stream->data;
     const char *data = buffer->base;
-    if (got == UV_EOF)
+    if (link->given_up && got < 0)
+        close_handles(link);
+    else if (got == UV_EOF)
         trm_link_break(link, "the other end closed the connection");
     else if (got < 0)
         break_by(link, "could not receive", (int)got);
@@ -192,10 +195,14 @@ static void give_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
 static void on_timer(uv_timer_t *timer)
 {
     struct trm_link *link = timer->data;
-    if (link->given_up)
+    if (link->given_up) {
         close_handles(link);
-    else
+    } else if (!link->late) { /* a loop that is behind runs timers before it looks at sockets */
+        link->late = true;
+        uv_timer_start(timer, on_timer, LATE_MS, 0);
+    } else {
         trm_link_break(link, link->peer[0] ? "no handshake in time" : "no connection in time");
+    }
 }
 
 /* Retransmissions of a thin stream come at a steady pace instead of doubling their distance, so a
@@ -227,6 +234,7 @@ static void name_peer(struct trm_link *link)
 
 void trm_link_start(struct trm_link *link, int64_t timeout_ms)
 {
+    link->late = false;
     name_peer(link);
     tune(link);
     uv_timer_start(&link->timer, on_timer, (uint64_t)timeout_ms, 0);
@@ -340,10 +348,13 @@ enum trm_status trm_link_send(struct trm_link *link, const struct trm_message *m
 static void on_finished(uv_shutdown_t *request, int code)
 {
     struct trm_link *link = request->data;
-    (void)code;
-    close_handles(link);
+    if (code < 0)
+        close_handles(link);
     release(link);
 }
+
+/* To close a socket in which something lies unread resets the connection, and what was just sent
+ * may be lost with it. So the other end is let to close first; what it still says is dropped. */
 
 void trm_link_close(struct trm_link *link, bool flush)
 {
@@ -355,7 +366,6 @@ void trm_link_close(struct trm_link *link, bool flush)
         close_handles(link);
         return;
     }
-    uv_read_stop((uv_stream_t *)&link->tcp);
     uv_timer_start(&link->timer, on_timer, FLUSH_MS, 0);
     link->holds++;
     if (uv_shutdown(&link->finishing, (uv_stream_t *)&link->tcp, on_finished) < 0) {

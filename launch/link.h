@@ -56,7 +56,7 @@ enum trm_status trm_link_send(struct trm_link *link, const struct trm_message *m
                               struct trm_error *err);
 
 /* Gives the link up: no callback comes from it any more. `flush`: what is queued is still sent,
- * for a second at most. NULL is fine. */
+ * and the other end may close first, for a second at most. NULL is fine. */
 void trm_link_close(struct trm_link *link, bool flush);
 
 /* The agent's name (at the supervisor; "" before it is open), and "address:port" of the peer. */

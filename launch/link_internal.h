@@ -19,7 +19,8 @@ struct trm_link {
     struct trm_link *next, *previous; /* in the server's list of unknown ones */
     int holds;                        /* handles and requests that still use this memory */
     bool opened, closing, given_up;
-    int port; /* of an agent's target; 0 at the supervisor's end */
+    bool late; /* its time is up, but for what has arrived and was not looked at yet */
+    int port;  /* of an agent's target; 0 at the supervisor's end */
     char peer[300];
     char reason[TRM_ERROR_TEXT_BYTES];
     char buffer[TRM_LINK_READ_BYTES];

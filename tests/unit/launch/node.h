@@ -40,6 +40,9 @@ struct node {
     int64_t dead;            /* of the newest DEAD */
 };
 
+/* A world with a supervisor, and no agent yet. */
+void node_start_world(struct node *node);
+
 /* Starts supervisor and agent; leases are 60 s, so that a slow machine lapses none by itself. */
 void node_start(struct node *node);
 void node_start_supervisor(struct node *node);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -365,6 +366,28 @@ static void ranks_that_a_dead_agent_left_are_found_and_killed(void **state)
     node_finish(&node);
 }
 
+static void there_is_no_proof_while_anybody_holds_the_ranks_lock(void **state)
+{
+    (void)state;
+    struct node node;
+    struct trm_message kill = {.type = TRM_MESSAGE_KILL};
+    char path[TRM_PATH_BYTES];
+    node_start(&node);
+    node_begin(&node, 1);
+    trm_file_path(path, NULL, "%s/" TRM_ATTACH_LOCK, node.directory);
+    int fd = open(path, O_RDWR | O_CLOEXEC); /* an agent does not kill itself, which this is too */
+    assert_int_equal(flock(fd, LOCK_SH | LOCK_NB), 0);
+    kill.kill.attempt = 1;
+    node_send(&node, kill);
+    int64_t number = node.beat.beat.number;
+    NODE_WAIT(&node, node.beat.beat.number > number + 10);
+    assert_int_equal(node.dead, 0);
+    assert_int_equal(node.beat.beat.dead, 0);
+    close(fd);
+    NODE_WAIT(&node, node.dead == 1);
+    node_finish(&node);
+}
+
 static void memory_slots_outlive_their_rank(void **state)
 {
     (void)state;
@@ -449,6 +472,7 @@ int main(void)
         cmocka_unit_test(an_agent_without_a_supervisor_ends_after_its_linger),
         cmocka_unit_test(a_supervisor_ends_an_agent),
         cmocka_unit_test(ranks_that_a_dead_agent_left_are_found_and_killed),
+        cmocka_unit_test(there_is_no_proof_while_anybody_holds_the_ranks_lock),
         cmocka_unit_test(memory_slots_outlive_their_rank),
         cmocka_unit_test(noise_at_the_ranks_socket_is_refused),
         cmocka_unit_test(what_open_mpi_left_is_swept_and_what_is_not_of_this_host_stays),

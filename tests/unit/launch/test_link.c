@@ -139,7 +139,7 @@ static void hundreds_of_agents_share_a_process(void **state)
         char name[32];
         snprintf(name, sizeof name, "node%d", i);
         fake_agent_start(&agents[i], &world.loop, trm_link_server_port(world.server), &token, name,
-                         50);
+                         500);
     }
     for (int i = 0; i < MANY; i++)
         WAIT_FOR(&world, agents[i].acknowledged >= 2);
