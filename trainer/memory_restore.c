@@ -12,6 +12,7 @@
 #include "checkpoint/stored.h"
 #include "collectives/flight_write.h"
 #include "trainer/memory_parts.h"
+#include "trainer/numbers.h"
 #include "trainer/state.h"
 
 enum trm_status trm_memory_do_without(struct trm_run *run, enum trm_status status, const char *what,
@@ -99,6 +100,11 @@ static enum trm_status restore_step(struct trm_run *run, const struct trm_recall
     trm_recall_bytes(tier->recall, &before[0], &before[1]);
     if (status == TRM_OK)
         status = trm_state_restore(run, checkpoint, &bytes, err);
+    /* Nobody looked when it was copied, as somebody does before a save. */
+    if (status == TRM_OK)
+        status = trm_numbers_scan(run, err);
+    if (status == TRM_ERR_NUMERICS)
+        status = err->status = TRM_ERR_CORRUPT;
     trm_checkpoint_close(checkpoint);
     if (status != TRM_OK)
         return status;

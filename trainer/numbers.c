@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "checkpoint/store.h"
 #include "collectives/agree.h"
 #include "collectives/flight_write.h"
 #include "trainer/replicas.h"
@@ -77,7 +78,7 @@ enum trm_status trm_numbers_scan(struct trm_run *run, struct trm_error *err)
     if (status == TRM_OK && tensor)
         status = trm_error_set(err, TRM_ERR_NUMERICS,
                                "step %" PRId64 " left something in \"%s\" or its moments that is "
-                               "not finite, so nothing is saved from it",
+                               "not finite",
                                run->state.step, tensor);
     return trm_agree(run->world, status, err);
 }
@@ -158,6 +159,30 @@ static enum trm_status keep_skips(struct trm_run *run, const struct trm_ckpt_ski
     return trm_guard_skip(state, tried->first, tried->next, err);
 }
 
+/* Checkpoints of later steps belong to a history that was given up: a restart must not go on from
+ * there. What can't be removed is told. Collective. */
+static enum trm_status give_up_later(struct trm_run *run, struct trm_error *err)
+{
+    const char *save = run->config->save;
+    struct trm_error error = {0};
+    int64_t *steps = NULL;
+    int count = 0;
+
+    if (run->world->rank == 0 && trm_store_list(save, &steps, &count, NULL) != TRM_OK)
+        count = 0;
+    for (int i = 0; i < count && steps[i] > run->state.step; i++)
+        if (trm_store_remove(save, steps[i], run->state.attempt, &error) == TRM_OK)
+            trm_log(&run->log, TRM_LOG_INFO,
+                    "removed step %" PRId64 ", of the history that was given up", steps[i]);
+        else
+            trm_log(&run->log, TRM_LOG_WARNING,
+                    "%s; it is of the history that was given up, and a restart may go on from it",
+                    error.text);
+    free(steps);
+    trm_saving_forget_later(run);
+    return trm_comm_barrier(run->world, NULL, err);
+}
+
 /* Everything that goes on from the state, after it was set back. */
 static enum trm_status go_on(struct trm_run *run, struct trm_error *err)
 {
@@ -182,6 +207,21 @@ static enum trm_status go_on(struct trm_run *run, struct trm_error *err)
         status = trm_saving_begin(run, err);
     if (status == TRM_OK)
         status = trm_saving_wait(run, err);
+    if (status == TRM_OK && run->saved_step == run->state.step)
+        status = give_up_later(run, err);
+    return status;
+}
+
+/* The newest state from before all steps whose samples are left out; where there is none any more,
+ * the newest from before the bad one. */
+static enum trm_status restore(struct trm_run *run, struct trm_error *err)
+{
+    int64_t bad_step = run->tried.step;
+    int64_t first = bad_step + 1 - run->config->rollback_skip_steps;
+    enum trm_status status = trm_state_restore_before(run, first > 1 ? first : 1, err);
+
+    if (status == TRM_ERR_NOT_FOUND)
+        status = trm_state_restore_before(run, bad_step, err);
     return status;
 }
 
@@ -208,7 +248,7 @@ static enum trm_status roll_back(struct trm_run *run, struct trm_error *err)
     state->skips = NULL;
     state->skip_count = 0;
     trm_flight_phase(run->flight, TRM_PHASE_LOAD);
-    status = trm_state_restore_before(run, run->tried.step, err);
+    status = restore(run, err);
     if (status == TRM_OK)
         status = trm_agree(run->world, keep_skips(run, skips, skip_count, err), err);
     free(skips);

@@ -220,6 +220,11 @@ enum trm_status trm_saving_wait(struct trm_run *run, struct trm_error *err)
     return trm_saver_wait(run->saving.saver, err);
 }
 
+void trm_saving_forget_later(struct trm_run *run)
+{
+    trm_saver_forget_later(run->saving.saver, run->state.step);
+}
+
 enum trm_status trm_saving_finish(struct trm_run *run, struct trm_error *err)
 {
     struct trm_saving *saving = &run->saving;

@@ -31,6 +31,9 @@ enum trm_status trm_saving_advance(struct trm_run *run, int64_t word, struct trm
 /* Collective. Until what was begun is done or has failed. */
 enum trm_status trm_saving_wait(struct trm_run *run, struct trm_error *err);
 
+/* Not collective. Checkpoints of later steps than the current one are gone. */
+void trm_saving_forget_later(struct trm_run *run);
+
 /* Collective. Saves the current step, unless it is saved already, and waits: on success everything
  * is durable. The save's own failure is the error. */
 enum trm_status trm_saving_finish(struct trm_run *run, struct trm_error *err);

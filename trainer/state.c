@@ -289,7 +289,7 @@ static enum trm_status restore_earlier(struct trm_run *run, int64_t before, int6
         status = trm_checkpoint_open_older(run->world, config->save, before, passed_over, &run->log,
                                            checkpoint, err);
         if (status == TRM_ERR_NOT_FOUND)
-            return trm_error_set(err, TRM_ERR_CORRUPT,
+            return trm_error_set(err, TRM_ERR_NOT_FOUND,
                                  "no checkpoint of a step before %lld in \"%s\" can be loaded",
                                  (long long)before, config->save);
         return status == TRM_OK ? restore_newest(run, config->save, true, checkpoint, err) : status;
@@ -307,12 +307,15 @@ enum trm_status trm_state_restore_before(struct trm_run *run, int64_t before, st
     struct trm_checkpoint *checkpoint = NULL;
     char run_id[TRM_CKPT_RUN_ID_BYTES];
     int64_t attempt = run->state.attempt, newest = -1;
-    bool own;
+    bool own, restored = false;
     enum trm_status status = trm_memory_tier_join(run, err);
 
-    status = status == TRM_OK ? look_at_save(run, &own, &newest, err) : status;
     memcpy(run_id, run->state.run_id, sizeof run_id);
     if (status == TRM_OK)
+        status = trm_memory_tier_restore(run, before, &restored, err);
+    if (status == TRM_OK && !restored)
+        status = look_at_save(run, &own, &newest, err);
+    if (status == TRM_OK && !restored)
         status = restore_earlier(run, before, newest, &checkpoint, err);
     trm_checkpoint_close(checkpoint);
     if (status == TRM_OK && strcmp(run_id, run->state.run_id) != 0)

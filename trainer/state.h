@@ -10,10 +10,11 @@
  * that turns out to be damaged is passed over, by name, for an older one. */
 enum trm_status trm_state_begin(struct trm_run *run, struct trm_error *err);
 
-/* Collective. Puts the newest state before step `before` back, in place: a checkpoint of `save`,
- * or, where there is none yet, what the run began with. Run id and attempt stay. No transfer of
- * parameters may be under way; one is when it returns. TRM_ERR_CORRUPT when there are checkpoints
- * and none of them loads; after an error the parameters hold nothing to rely on. */
+/* Collective. Puts the newest state before step `before` (1 or more) back, in place: from the
+ * memory of nodes, from `save`, or, where that has no checkpoint yet, what the run began with. Run
+ * id and attempt stay. No transfer of parameters may be under way; one is when it returns.
+ * TRM_ERR_NOT_FOUND when there are checkpoints and none of an earlier step opens; after another
+ * error the parameters hold nothing to rely on. */
 enum trm_status trm_state_restore_before(struct trm_run *run, int64_t before,
                                          struct trm_error *err);
 

@@ -274,6 +274,15 @@ void trm_saver_note_verified(struct trm_saver *saver, int64_t step)
         newest[0] = step;
 }
 
+void trm_saver_forget_later(struct trm_saver *saver, int64_t step)
+{
+    int64_t *newest = saver->verified;
+    for (int i = 0; i < 2 && newest[0] > step; i++) {
+        newest[0] = newest[1];
+        newest[1] = -1;
+    }
+}
+
 /* Collective: nonces that nobody else draws, and the same on all ranks. */
 static enum trm_status draw_key(struct trm_saver *saver, struct trm_error *err)
 {

@@ -103,6 +103,9 @@ enum trm_status trm_saver_wait(struct trm_saver *saver, struct trm_error *err);
 /* The newest step that was committed, -1: none yet. */
 int64_t trm_saver_step(const struct trm_saver *saver);
 
+/* Checkpoints of steps after `step` are gone, and so count as verified no more. */
+void trm_saver_forget_later(struct trm_saver *saver, int64_t step);
+
 /* A checkpoint of the directory of which every byte was read and checked: it was loaded. */
 void trm_saver_note_verified(struct trm_saver *saver, int64_t step);
 

@@ -48,7 +48,7 @@ for phase in optimizer updated; do
     run "inf_$phase" 3 76 --save-interval 2 --replica-check-interval 0
     newest "inf_$phase" 4
 done
-says inf_updated 'is not finite, so nothing is saved from it'
+says inf_updated 'that is not finite'
 TRIREME_FAULT=""
 pass "an infinite gradient, and an infinite parameter after an update, are never saved"
 
@@ -155,6 +155,24 @@ TRIREME_FAULT="0,8,optimizer,1,nan"
 run wide 2 0 --nonfinite-policy rollback --save-interval 4 --rollback-skip-steps 3
 [ "$(manifest wide skips)" = "[[40, 24]]" ] || fail "three steps before 8 are $(manifest wide skips)"
 says wide 'went back to step 4, and on without samples 40 to 63'
+# Back behind all of them: checkpoints in between are given up, or a restart would go on from there.
+for ranks in 2 3; do
+    TRAINER=$samples TRIREME_FAULT="" BAD_SAMPLES=60 run "deep$ranks" "$ranks" 0 --nonfinite-policy rollback \
+        --save-interval 2 --rollback-skip-steps 6
+done
+says deep2 'went back to step 2, and on without samples 16 to 63'
+says deep2 'removed step 6, of the history that was given up'
+[ "$(manifest deep2 skips)" = "[[16, 48]]" ] || fail "six steps up to 8 are $(manifest deep2 skips)"
+same deep2 deep3 "rollback: behind several checkpoints, on 2 and 3 ranks"
+TRAINER=$samples TRIREME_FAULT="" BAD_SAMPLES=60 BAD_STOP=yes run deep_stop 2 75 --nonfinite-policy rollback \
+    --save-interval 2 --rollback-skip-steps 6
+newest deep_stop 2
+TRAINER=$samples TRIREME_FAULT="" BAD_SAMPLES=60 run deep_stop 1 0 --nonfinite-policy rollback --save-interval 2 --rollback-skip-steps 6
+same deep2 deep_stop "rollback: stopped right after it and started again"
+# Where retention left nothing so old, from before the bad step.
+TRAINER=$samples TRIREME_FAULT="" BAD_SAMPLES=60 run shallow 2 0 --nonfinite-policy rollback \
+    --save-interval 2 --no-save-async --keep-latest 1 --rollback-skip-steps 6
+says shallow 'went back to step 6, and on without samples 48 to 63'
 TRIREME_FAULT="0,8,updated,1,inf"
 run updated 2 0 --nonfinite-policy skip --save-interval 4
 says updated 'step 8 left something in .* went back to step 4, and on without samples 56 to 63'

@@ -119,6 +119,29 @@ must_end disk "$number" 4 "" --save-interval 4 --save-async=false
 says disk "$number" "resumed at step (12|13|14) from memory"
 same disk whole "both nodes lost: the disk, then memory again"
 
+# A rollback finds the step before the bad one in memory; a state that is not finite is passed over
+# there, and a restart goes on with what the rollback decided.
+TRAINER=$faulty
+TRIREME_FAULT="1,8,optimizer,*,nan" must_train back_disk 2 --nonfinite-policy rollback --save-interval 5
+another_run
+number=$((number + 1))
+must_end back "$number" 4 "3,8,optimizer,*,nan" --nonfinite-policy rollback
+says back "$number" 'went back to step 7, and on without samples 56 to 63'
+same back back_disk "rollback to a step in memory, and to one on disk"
+another_run
+number=$((number + 1))
+must_end spoilt "$number" 4 "1,7,updated,*,inf" --nonfinite-policy rollback
+says spoilt "$number" 'passed over step 7 in memory: .*that is not finite'
+says spoilt "$number" 'went back to step [56], and on without samples 56 to 63'
+same spoilt back_disk "rollback past a state in memory that is not finite"
+another_run
+number=$((number + 1))
+must_fail again "$number" 4 "3,8,optimizer,*,nan;0,9,forward,*,kill" --nonfinite-policy rollback
+number=$((number + 1))
+must_end again "$number" 3 "" --nonfinite-policy rollback
+says again "$number" "resumed at step [78] from memory"
+same again back_disk "killed after a rollback, resumed from memory"
+
 # Without copies the slots are given back, and the disk is where a run goes on from.
 another_run
 number=$((number + 1))
