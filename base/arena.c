@@ -95,6 +95,16 @@ enum trm_status trm_arena_commit(struct trm_arena *arena, struct trm_error *err)
     return TRM_OK;
 }
 
+void trm_arena_commit_at(struct trm_arena *arena, void *memory)
+{
+    TRM_ASSERT(!arena->base && memory);
+    TRM_ASSERT((uintptr_t)memory % TRM_ARENA_ALIGNMENT == 0);
+    arena->base = memory;
+    arena->borrowed = true;
+    arena->capacity = arena->used;
+    arena->used = 0;
+}
+
 void trm_arena_describe(const struct trm_arena *arena, char *text, size_t text_bytes)
 {
     char size[32];
@@ -117,6 +127,7 @@ void trm_arena_destroy(struct trm_arena *arena)
 {
     if (!arena)
         return;
-    free(arena->base);
+    if (!arena->borrowed)
+        free(arena->base);
     trm_arena_init(arena);
 }

@@ -10,6 +10,7 @@
 #ifndef TRM_BASE_ARENA_H
 #define TRM_BASE_ARENA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -32,6 +33,7 @@ struct trm_arena {
     char *base;      /* NULL while measuring */
     size_t capacity; /* bytes committed */
     size_t used;     /* bytes handed out since creation or commit */
+    bool borrowed;   /* `base` belongs to the caller */
     size_t noted;    /* bytes that are needed elsewhere */
     size_t category_bytes[TRM_ARENA_CATEGORY_COUNT];
 };
@@ -51,10 +53,14 @@ void trm_arena_note(struct trm_arena *arena, enum trm_arena_category category, s
  * not got that much. */
 enum trm_status trm_arena_commit(struct trm_arena *arena, struct trm_error *err);
 
+/* The same over `memory` of the caller's, a device's for instance: as many bytes as were measured,
+ * aligned and zeroed. It must outlive the arena. */
+void trm_arena_commit_at(struct trm_arena *arena, void *memory);
+
 /* "1.9 GiB per rank: parameters 475 MiB, gradients ..." into `text`; empty categories left out. */
 void trm_arena_describe(const struct trm_arena *arena, char *text, size_t text_bytes);
 
-/* Frees everything; NULL-safe, idempotent. */
+/* Frees everything but memory of the caller's; NULL-safe, idempotent. */
 void trm_arena_destroy(struct trm_arena *arena);
 
 #endif

@@ -2,8 +2,9 @@
 # Everything that only a GPU can show, on a machine that has one:
 #   tests/gpu/run.sh
 # Builds the cuda preset, runs every operation forward and backward against the reference at odd
-# sizes (float32 and bfloat16, poisoned outputs, other addresses, twice for the same bits), and the
-# small cases under compute-sanitizer where that is installed. Prints a table and, last,
+# sizes (float32 and bfloat16, poisoned outputs, other addresses, twice for the same bits), twenty
+# steps of a small GPT against the CPU's losses, and the small cases under compute-sanitizer where
+# that is installed. Prints a table and, last,
 # "N passed, N failed". Exits 1 when one failed, 77 when there is no GPU, 69 without nvcc.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -39,7 +40,7 @@ cases() {
     fi
 }
 
-echo "== operations against the reference"
+echo "== operations against the reference, and a small training run"
 for program in "$build"/gpu/test_gpu_*; do
     cases "$program"
 done

@@ -11,7 +11,7 @@ void trm_block_place(struct trm_model_context *c, struct trm_arena *arena,
     s->normed1 = trm_context_alloc(c, arena, kind, rows, c->hidden);
     s->qkv = trm_context_alloc(c, arena, kind, rows, 3 * c->attention_width);
     s->attended = trm_context_alloc(c, arena, kind, rows, c->attention_width);
-    s->log_sum_exp = trm_context_alloc(c, arena, kind, rows, c->heads);
+    s->log_sum_exp = trm_context_alloc_wide(c, arena, kind, rows, c->heads);
     s->middle = trm_context_alloc(c, arena, kind, rows, c->hidden);
     s->normed2 = trm_context_alloc(c, arena, kind, rows, c->hidden);
     s->pre = trm_context_alloc(c, arena, kind, rows, c->ffn);
@@ -40,7 +40,7 @@ static struct trm_tensor now(const struct trm_model_context *c, struct trm_tenso
 static struct trm_tensor log_sum_exp_view(const struct trm_model_context *c,
                                           const struct trm_block_state *s)
 {
-    return trm_tensor_2d(s->log_sum_exp.data, c->type, c->batch * c->heads, c->seq_length);
+    return trm_tensor_2d(s->log_sum_exp.data, c->wide_type, c->batch * c->heads, c->seq_length);
 }
 
 void trm_block_forward(struct trm_model_context *c, const struct trm_block *block,

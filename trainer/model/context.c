@@ -14,7 +14,16 @@ struct trm_tensor trm_context_alloc(struct trm_model_context *c, struct trm_aren
     return trm_tensor_2d(trm_arena_alloc(arena, category, bytes), c->type, rows, columns);
 }
 
-static struct trm_tensor view(const struct trm_model_context *c, char *base, int tensor, int count)
+struct trm_tensor trm_context_alloc_wide(struct trm_model_context *c, struct trm_arena *arena,
+                                         enum trm_arena_category category, int64_t rows,
+                                         int64_t columns)
+{
+    size_t bytes = (size_t)(rows * columns) * trm_type_bytes(c->wide_type);
+    return trm_tensor_2d(trm_arena_alloc(arena, category, bytes), c->wide_type, rows, columns);
+}
+
+static struct trm_tensor view(const struct trm_model_context *c, char *base, enum trm_type type,
+                              int tensor, int count)
 {
     const struct trm_layout_tensor *t = &c->layout->tensors[tensor];
     int64_t rows = 0;
@@ -22,25 +31,25 @@ static struct trm_tensor view(const struct trm_model_context *c, char *base, int
         TRM_ASSERT(i == 0 || t[i].spec.fused);
         rows += t[i].rows;
     }
-    void *data = base + (size_t)t->offset * trm_type_bytes(c->type);
-    return t->spec.dims == 1 ? trm_tensor_1d(data, c->type, rows)
-                             : trm_tensor_2d(data, c->type, rows, t->columns);
+    void *data = base + (size_t)t->offset * trm_type_bytes(type);
+    return t->spec.dims == 1 ? trm_tensor_1d(data, type, rows)
+                             : trm_tensor_2d(data, type, rows, t->columns);
 }
 
 struct trm_tensor trm_context_parameter(const struct trm_model_context *c, int tensor, int count)
 {
-    return view(c, c->parameters, tensor, count);
+    return view(c, c->parameters, c->type, tensor, count);
 }
 
 struct trm_tensor trm_context_gradient(const struct trm_model_context *c, int tensor, int count)
 {
-    return view(c, c->gradients, tensor, count);
+    return view(c, c->gradients, c->wide_type, tensor, count);
 }
 
 struct trm_tensor trm_context_gradient_to_add(const struct trm_model_context *c, int tensor,
                                               int count)
 {
-    struct trm_tensor gradient = view(c, c->gradients, tensor, count);
+    struct trm_tensor gradient = view(c, c->gradients, c->wide_type, tensor, count);
     if (!c->accumulate)
         c->ops->zero(c->device, gradient);
     return gradient;

@@ -18,7 +18,8 @@ struct trm_model_context {
     struct trm_comm *tensor;
     struct trm_ordered_all_reduce *tensor_sum; /* NULL for one tensor-parallel rank */
     void *tensor_staging;
-    enum trm_type type;
+    enum trm_type type;      /* of parameters and activations */
+    enum trm_type wide_type; /* of statistics and gradients of parameters: float32 for bfloat16 */
     bool training;
 
     int64_t batch, seq_length; /* of the pass under way: sampling runs shorter sequences */
@@ -26,7 +27,7 @@ struct trm_model_context {
     int64_t hidden, ffn, attention_width, heads, head_size;
     int64_t vocabulary, first_vocabulary_row, valid_vocabulary_rows;
 
-    char *parameters; /* flat vectors of `type` */
+    char *parameters; /* flat vectors of `type` and `wide_type` */
     char *gradients;
     bool accumulate; /* the gradients hold earlier micro-batches of the lane */
     const struct trm_model_hooks *hooks;
@@ -46,6 +47,11 @@ int64_t trm_context_rows(const struct trm_model_context *c);
 struct trm_tensor trm_context_alloc(struct trm_model_context *c, struct trm_arena *arena,
                                     enum trm_arena_category category, int64_t rows,
                                     int64_t columns);
+
+/* The same for statistics, of the wide type. */
+struct trm_tensor trm_context_alloc_wide(struct trm_model_context *c, struct trm_arena *arena,
+                                         enum trm_arena_category category, int64_t rows,
+                                         int64_t columns);
 
 /* Views of `count` adjacent tensors of the layout, as one matrix (or vector, when 1-D). */
 struct trm_tensor trm_context_parameter(const struct trm_model_context *c, int tensor, int count);

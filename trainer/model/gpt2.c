@@ -234,7 +234,7 @@ static struct trm_tensor gpt2_loss(struct trm_model_context *c, void *state,
 
     trm_head_loss(c, &g->head, normed, targets, backward ? dnormed : none);
     if (!backward)
-        return trm_tensor_1d(g->head.loss.data, c->type, normed.shape[0]);
+        return trm_tensor_1d(g->head.loss.data, c->wide_type, normed.shape[0]);
     trm_context_backward(c);
     c->ops->zero(c->device, dx);
     trm_norm_backward(c, &g->final_norm, &g->final_state, dx, dnormed,
@@ -247,7 +247,7 @@ static struct trm_tensor gpt2_loss(struct trm_model_context *c, void *state,
         trm_block_backward(c, &g->blocks[i], s, dx, now(c, g->inputs[i]));
     }
     trm_embedding_backward(c, &g->embedding, dx, inputs);
-    return trm_tensor_1d(g->head.loss.data, c->type, normed.shape[0]);
+    return trm_tensor_1d(g->head.loss.data, c->wide_type, normed.shape[0]);
 }
 
 static struct trm_tensor gpt2_next_logits(struct trm_model_context *c, void *state,

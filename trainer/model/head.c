@@ -24,9 +24,9 @@ void trm_head_place(struct trm_model_context *c, struct trm_arena *arena, struct
 
     head->chunk_rows = chunk_rows(c->max_rows, c->vocabulary);
     head->logits = trm_context_alloc(c, arena, kind, head->chunk_rows, c->vocabulary);
-    head->maximum = trm_context_alloc(c, arena, kind, 1, head->chunk_rows);
-    head->sums = trm_context_alloc(c, arena, kind, 2, head->chunk_rows);
-    head->loss = trm_context_alloc(c, arena, kind, 1, c->max_rows);
+    head->maximum = trm_context_alloc_wide(c, arena, kind, 1, head->chunk_rows);
+    head->sums = trm_context_alloc_wide(c, arena, kind, 2, head->chunk_rows);
+    head->loss = trm_context_alloc_wide(c, arena, kind, 1, c->max_rows);
 }
 
 static struct trm_tensor rows_1d(struct trm_tensor t, int64_t first, int64_t count)
@@ -47,7 +47,7 @@ void trm_head_loss(struct trm_model_context *c, struct trm_head *head, struct tr
         int64_t count = rows - first < head->chunk_rows ? rows - first : head->chunk_rows;
         struct trm_tensor logits = trm_tensor_rows(head->logits, 0, count);
         struct trm_tensor maximum = rows_1d(head->maximum, 0, count);
-        struct trm_tensor sums = trm_tensor_2d(head->sums.data, c->type, 2, count);
+        struct trm_tensor sums = trm_tensor_2d(head->sums.data, c->wide_type, 2, count);
         struct trm_tensor chunk = trm_tensor_rows(x, first, count);
         struct trm_tensor wanted = rows_1d(targets, first, count);
 

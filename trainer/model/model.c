@@ -43,6 +43,7 @@ static void fill_sizes(struct trm_model_context *c, const struct trm_model_setup
     c->ops = setup->device->ops;
     c->tensor = setup->tensor;
     c->type = setup->type;
+    c->wide_type = setup->type == TRM_BF16 ? TRM_F32 : setup->type;
     c->training = setup->training;
     c->batch = setup->batch;
     c->seq_length = config->seq_length;
@@ -65,6 +66,13 @@ enum trm_status trm_model_create(const struct trm_model_setup *setup, struct trm
 
     if (!model)
         return trm_error_set(err, TRM_ERR_MEMORY, "no memory for the model");
+    if (setup->type == TRM_BF16 && setup->tensor->size > 1) {
+        free(model);
+        return trm_error_set(err, TRM_ERR_UNSUPPORTED,
+                             "tensor_model_parallel_size %d with bfloat16: sums over the tensor "
+                             "group are float32 alone; use 1",
+                             setup->tensor->size);
+    }
     fill_sizes(&model->context, setup);
     model->architecture = architectures[setup->config->architecture];
     status = model->architecture->create(&model->context, &model->state, err);

@@ -39,9 +39,9 @@ struct trm_model_setup {
     const struct trm_layout *layout; /* borrowed */
     struct trm_device *device;       /* borrowed */
     struct trm_comm *tensor;         /* borrowed: my tensor-parallel group */
-    enum trm_type type;              /* of parameters, activations and gradients */
-    int64_t batch;                   /* samples per pass */
-    bool training;                   /* false: forward only, no activations kept */
+    enum trm_type type; /* of parameters and activations; gradients are float32 for bfloat16 */
+    int64_t batch;      /* samples per pass */
+    bool training;      /* false: forward only, no activations kept */
 };
 
 /* The architecture's tensors into specs[max]; returns how many there are (call with max 0 to
@@ -65,7 +65,8 @@ enum trm_status trm_model_place(struct trm_model *model, struct trm_arena *arena
 /* The flat vector of parameters: layout->elements elements of the setup's type. */
 void trm_model_set_parameters(struct trm_model *model, void *parameters);
 
-/* Collective over the tensor group. inputs, targets: int32 [batch * seq_length]. Adds the exact sum
+/* Collective over the tensor group. inputs, targets: int32 [batch * seq_length], in the device's
+ * memory, as parameters and gradients are. Adds the exact sum
  * of the losses of all positions to `loss`, and writes gradients: over what `gradients` holds when
  * `accumulate` is false, onto it otherwise. Returns the device's or the group's first error. */
 enum trm_status trm_model_forward_backward(struct trm_model *model, const int32_t *inputs,

@@ -3,8 +3,8 @@
 void trm_norm_place(struct trm_model_context *c, struct trm_arena *arena,
                     struct trm_norm_state *state)
 {
-    state->mean = trm_context_alloc(c, arena, TRM_ARENA_ACTIVATIONS, 1, c->max_rows);
-    state->rstd = trm_context_alloc(c, arena, TRM_ARENA_ACTIVATIONS, 1, c->max_rows);
+    state->mean = trm_context_alloc_wide(c, arena, TRM_ARENA_ACTIVATIONS, 1, c->max_rows);
+    state->rstd = trm_context_alloc_wide(c, arena, TRM_ARENA_ACTIVATIONS, 1, c->max_rows);
 }
 
 /* Statistics of the rows of the pass under way. */

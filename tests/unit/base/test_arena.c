@@ -174,10 +174,27 @@ static void noted_memory_is_told_of_and_not_allocated(void **state)
     trm_arena_destroy(&arena);
 }
 
+static void memory_of_the_callers_is_handed_out_and_left_to_it(void **state)
+{
+    (void)state;
+    struct trm_arena arena;
+    char memory[4 * TRM_ARENA_ALIGNMENT] __attribute__((aligned(TRM_ARENA_ALIGNMENT)));
+    trm_arena_init(&arena);
+    trm_arena_alloc(&arena, TRM_ARENA_GRADIENTS, 100);
+    trm_arena_alloc(&arena, TRM_ARENA_WORKSPACE, 1);
+    assert_true(arena.used <= sizeof memory);
+    trm_arena_commit_at(&arena, memory);
+    assert_ptr_equal(trm_arena_alloc(&arena, TRM_ARENA_GRADIENTS, 100), memory);
+    assert_ptr_equal(trm_arena_alloc(&arena, TRM_ARENA_WORKSPACE, 1),
+                     memory + 2 * TRM_ARENA_ALIGNMENT);
+    trm_arena_destroy(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(noted_memory_is_told_of_and_not_allocated),
+        cmocka_unit_test(memory_of_the_callers_is_handed_out_and_left_to_it),
         cmocka_unit_test(measuring_hands_out_nothing_and_counts),
         cmocka_unit_test(committed_pieces_are_aligned_apart_and_zero),
         cmocka_unit_test(an_empty_arena_commits),

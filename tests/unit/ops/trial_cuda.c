@@ -68,7 +68,9 @@ double trial_slack(void)
 
 int trial_longest(void)
 {
-#ifdef TRM_EMULATED_GPU
+#if defined(TRM_EMULATED_GPU) && defined(TRM_SANITIZED)
+    return 65;
+#elif defined(TRM_EMULATED_GPU)
     return 130;
 #else
     return 1 << 20;

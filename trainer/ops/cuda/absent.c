@@ -15,6 +15,29 @@ enum trm_status trm_device_cuda(struct trm_device *dev, int local_rank, struct t
                          "device is cuda, and this build has no CUDA; use --device cpu");
 }
 
+void trm_cuda_search(struct trm_device *dev, bool on)
+{
+    (void)dev;
+    (void)on;
+}
+
+size_t trm_cuda_choices_bytes(void)
+{
+    return 0;
+}
+
+void trm_cuda_choices_get(const struct trm_device *dev, void *bytes)
+{
+    (void)dev;
+    (void)bytes;
+}
+
+void trm_cuda_choices_set(struct trm_device *dev, const void *bytes)
+{
+    (void)dev;
+    (void)bytes;
+}
+
 void trm_device_cuda_close(struct trm_device *dev)
 {
     (void)dev;

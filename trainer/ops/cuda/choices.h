@@ -4,13 +4,12 @@
  * kept with a checkpoint.
  *
  * A shape that is not here is looked up in the library's heuristics, which are a function of GPU
- * and library version; while `searching`, the first few are timed and the fastest is kept. A search
- * runs each product several times: its results are to be thrown away.
+ * and library version; while the device searches, the first few are timed and the fastest is kept.
+ * A search runs each product several times: its results are to be thrown away.
  */
 #ifndef TRM_TRAINER_OPS_CUDA_CHOICES_H
 #define TRM_TRAINER_OPS_CUDA_CHOICES_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 /* A model of one kind has under 20 shapes; a pass with other row counts adds to them. */
@@ -33,7 +32,6 @@ struct trm_cuda_choice {
 struct trm_cuda_choices {
     int64_t count;
     struct trm_cuda_choice choice[TRM_CUDA_CHOICES];
-    bool searching;
 };
 
 #endif

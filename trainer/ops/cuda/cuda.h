@@ -31,6 +31,16 @@ int trm_cuda_count(struct trm_error *err);
  * TRM_ERR_UNSUPPORTED when there is none that can be used, or fewer than ranks on this node. */
 enum trm_status trm_device_cuda(struct trm_device *dev, int local_rank, struct trm_error *err);
 
+/* From now on, products of new shapes are searched for their fastest algorithm, or (false) take the
+ * library's first. What is computed during a search must be thrown away (choices.h). */
+void trm_cuda_search(struct trm_device *dev, bool on);
+
+/* The algorithms chosen so far, as bytes that another process with the same GPU and library can
+ * take over, so that all ranks and attempts use the same. */
+size_t trm_cuda_choices_bytes(void);
+void trm_cuda_choices_get(const struct trm_device *dev, void *bytes);
+void trm_cuda_choices_set(struct trm_device *dev, const void *bytes);
+
 /* Gives back all that the device holds; NULL-safe for a device never opened. */
 void trm_device_cuda_close(struct trm_device *dev);
 

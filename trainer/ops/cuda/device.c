@@ -247,6 +247,26 @@ enum trm_status trm_device_cuda(struct trm_device *dev, int local_rank, struct t
     return status;
 }
 
+void trm_cuda_search(struct trm_device *dev, bool on)
+{
+    trm_cuda_of(dev)->searching = on;
+}
+
+size_t trm_cuda_choices_bytes(void)
+{
+    return sizeof(struct trm_cuda_choices);
+}
+
+void trm_cuda_choices_get(const struct trm_device *dev, void *bytes)
+{
+    memcpy(bytes, &trm_cuda_of(dev)->choices, sizeof(struct trm_cuda_choices));
+}
+
+void trm_cuda_choices_set(struct trm_device *dev, const void *bytes)
+{
+    memcpy(&trm_cuda_of(dev)->choices, bytes, sizeof(struct trm_cuda_choices));
+}
+
 void trm_device_cuda_close(struct trm_device *dev)
 {
     if (dev->ops != &cuda_ops || dev->state == NULL)

@@ -23,6 +23,7 @@ struct trm_cuda {
     cublasLtHandle_t blas;
     void *product_workspace; /* TRM_CUDA_LIBRARY_BYTES */
     struct trm_cuda_choices choices;
+    bool searching;
     /* Exact sums: the device adds up, a copy arrives in pinned memory, sync adds it to its owner.
      */
     struct trm_exact_sum *sums, *arrived; /* [TRM_CUDA_SUMS] on the device; pinned */

@@ -244,6 +244,7 @@ static bool choose(struct trm_device *dev, const struct trm_cuda_product *p, str
                    cublasLtMatmulAlgo_t *algorithm)
 {
     struct trm_cuda_choices *choices = &trm_cuda_of(dev)->choices;
+    const bool searching = trm_cuda_of(dev)->searching;
     cublasLtMatmulHeuristicResult_t found[SEARCHED];
     int count, best = 0;
 
@@ -252,10 +253,10 @@ static bool choose(struct trm_device *dev, const struct trm_cuda_product *p, str
             memcpy(algorithm, choices->choice[i].algorithm, sizeof *algorithm);
             return true;
         }
-    count = suggest(dev, p, call, found, choices->searching ? SEARCHED : 1);
+    count = suggest(dev, p, call, found, searching ? SEARCHED : 1);
     if (count == 0)
         return false;
-    if (choices->searching && count > 1)
+    if (searching && count > 1)
         best = fastest(dev, call, found, count);
     *algorithm = found[best].algo;
     /* A full table costs time alone: the heuristics answer the same again. */
