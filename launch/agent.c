@@ -204,6 +204,16 @@ enum trm_status trm_agent_create(uv_loop_t *loop, const struct trm_agent_options
     return TRM_OK;
 }
 
+bool trm_agent_ask_stop(struct trm_agent *agent, int signal_number)
+{
+    struct trm_message message = {.type = TRM_MESSAGE_ASKED};
+    message.number = signal_number;
+    if (!agent->is_open || agent->phase != TRM_AGENT_SERVES)
+        return false;
+    trm_agent_send(agent, &message);
+    return true;
+}
+
 void trm_agent_leave(struct trm_agent *agent, const char *why)
 {
     if (agent->phase != TRM_AGENT_SERVES)
@@ -212,6 +222,7 @@ void trm_agent_leave(struct trm_agent *agent, const char *why)
     snprintf(agent->why, sizeof agent->why, "%s", why);
     trm_agent_check_cancel(agent->check);
     agent->check = NULL;
+    trm_agent_orphan_cancel(agent);
     trm_agent_fence(agent, agent->attempt > agent->dead ? agent->attempt : agent->dead);
 }
 

@@ -11,6 +11,7 @@
 #ifndef TRM_LAUNCH_AGENT_H
 #define TRM_LAUNCH_AGENT_H
 
+#include <stdbool.h>
 #include <uv.h>
 
 #include "base/log.h"
@@ -29,6 +30,9 @@ enum trm_status trm_agent_create(uv_loop_t *loop, const struct trm_agent_options
                                  const char *version, const struct trm_log *log,
                                  trm_agent_end_fn *on_end, void *context, struct trm_agent **agent,
                                  struct trm_error *err);
+
+/* A signal asks the whole run to stop: passes it on. False when there is no supervisor to tell. */
+bool trm_agent_ask_stop(struct trm_agent *agent, int signal_number);
 
 /* Kills the node's ranks, says goodbye, cleans up and ends: on_end comes. */
 void trm_agent_leave(struct trm_agent *agent, const char *why);

@@ -1,6 +1,7 @@
 /*
  * What the parts of an agent share: agent.c (its life), agent_link.c (supervisor, beats, lease),
- * agent_fence.c (attempts, killing, proof of death).
+ * agent_fence.c (attempts, killing, proof of death), agent_orphan.c (no
+ * supervisor any more).
  */
 #ifndef TRM_LAUNCH_AGENT_INTERNAL_H
 #define TRM_LAUNCH_AGENT_INTERNAL_H
@@ -25,7 +26,9 @@ struct trm_agent {
     struct trm_agent_place place;
     struct trm_slot_pool *pool;
     struct trm_agent_ranks *ranks;
-    struct trm_agent_check *check; /* NULL: none under way */
+    struct trm_agent_check *check;  /* NULL: none under way */
+    struct trm_agent_check *orphan; /* the orphan command; NULL: it does not run */
+    int64_t orphan_next_ns;         /* not before; CLOCK_BOOTTIME */
     enum trm_agent_phase phase;
     char why[TRM_MESSAGE_TEXT_BYTES]; /* it leaves */
     int holds;                        /* handles, and the ranks */
@@ -74,6 +77,10 @@ void trm_agent_on_beat_timer(uv_timer_t *timer);
 void trm_agent_on_retry_timer(uv_timer_t *timer);
 void trm_agent_on_lease_timer(uv_timer_t *timer);
 bool trm_agent_has_lease(const struct trm_agent *agent);
+
+/* agent_orphan.c: has the orphan command run while the supervisor is lost. */
+void trm_agent_orphan_tick(struct trm_agent *agent, int64_t now_ns);
+void trm_agent_orphan_cancel(struct trm_agent *agent);
 
 /* agent_fence.c */
 void trm_agent_fence(struct trm_agent *agent, int64_t up_to);

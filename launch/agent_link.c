@@ -123,6 +123,7 @@ static void on_acknowledged(struct trm_agent *agent, int64_t number)
     int64_t until_ns = sent_ns + agent->options.lease_ms * MS, now_ns = trm_flight_boot_ns();
     agent->acknowledged = number;
     agent->word_ns = now_ns;
+    trm_agent_orphan_cancel(agent);
     if (until_ns <= agent->lease_until_ns || until_ns <= now_ns)
         return;
     /* A lease that lapsed does not come back for the ranks that it was for. */
@@ -271,6 +272,7 @@ void trm_agent_on_beat_timer(uv_timer_t *timer)
     trm_agent_ranks_tick(agent->ranks);
     if (agent->lease_until_ns > 0 && !trm_agent_has_lease(agent))
         trm_agent_on_lease_timer(&agent->lease_timer);
+    trm_agent_orphan_tick(agent, now_ns);
     if (agent->phase == TRM_AGENT_SERVES &&
         now_ns - agent->word_ns > agent->options.linger_ms * MS) {
         trm_agent_leave(agent, "no supervisor has answered for too long");

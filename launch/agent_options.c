@@ -61,6 +61,9 @@ static enum trm_status parse_object(const json_t *object, struct trm_agent_optio
     options->linger_ms = trm_fields_int(&fields, "linger_ms", 1, MOST_MS);
     options->memory_limit = trm_fields_int(&fields, "memory_limit", 0, MOST_BYTES);
     options->foreground = trm_fields_bool(&fields, "foreground");
+    trm_fields_text(&fields, "orphan_command", options->orphan_command,
+                    sizeof options->orphan_command);
+    options->orphan_delay_ms = trm_fields_int(&fields, "orphan_delay_ms", 0, MOST_MS);
     enum trm_status status = fields.status;
     if (status == TRM_OK)
         status = parse_addresses(object, options, err);
@@ -111,12 +114,14 @@ enum trm_status trm_agent_options_format(const struct trm_agent_options *options
                                                       six ? "]" : "", address->port));
     }
     trm_wire_token_format(&options->token, token);
-    json_t *object = json_pack(
-        "{s:s,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:I,s:b}", "token", token, "run_id", options->run_id,
-        "node", options->node, "runtime", options->runtime, "addresses", addresses, "lease_ms",
-        (json_int_t)options->lease_ms, "heartbeat_ms", (json_int_t)options->heartbeat_ms,
-        "linger_ms", (json_int_t)options->linger_ms, "memory_limit",
-        (json_int_t)options->memory_limit, "foreground", (int)options->foreground);
+    json_t *object =
+        json_pack("{s:s,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:I,s:b,s:s,s:I}", "token", token, "run_id",
+                  options->run_id, "node", options->node, "runtime", options->runtime, "addresses",
+                  addresses, "lease_ms", (json_int_t)options->lease_ms, "heartbeat_ms",
+                  (json_int_t)options->heartbeat_ms, "linger_ms", (json_int_t)options->linger_ms,
+                  "memory_limit", (json_int_t)options->memory_limit, "foreground",
+                  (int)options->foreground, "orphan_command", options->orphan_command,
+                  "orphan_delay_ms", (json_int_t)options->orphan_delay_ms);
     explicit_bzero(token, sizeof token);
     char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
     size_t bytes = text ? strlen(text) : 0;

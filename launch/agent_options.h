@@ -13,7 +13,8 @@
 #define TRM_AGENT_MAX_ADDRESSES 8
 #define TRM_AGENT_HOST_BYTES    256
 #define TRM_AGENT_RUN_ID_BYTES  128
-#define TRM_AGENT_LINE_BYTES    16384 /* the longest line, with its line feed */
+#define TRM_AGENT_COMMAND_BYTES 8192
+#define TRM_AGENT_LINE_BYTES    24576 /* the longest line, with its line feed */
 
 struct trm_agent_address {
     char host[TRM_AGENT_HOST_BYTES]; /* a name, or better a numeric address */
@@ -31,7 +32,11 @@ struct trm_agent_options {
     int64_t heartbeat_ms; /* between beats */
     int64_t linger_ms;    /* the agent lives on so long without a supervisor; >= lease_ms */
     int64_t memory_limit; /* bytes of all memory slots together */
-    bool foreground;      /* does not leave its terminal or job step */
+    bool foreground;      /* does not leave its terminal or job step, which ends with it */
+    /* For /bin/sh, once there has been no supervisor for two leases and this long; empty: none.
+     * Killed when the supervisor comes back; tried again when it fails. */
+    char orphan_command[TRM_AGENT_COMMAND_BYTES];
+    int64_t orphan_delay_ms;
 };
 
 /* Reads the line; *options is written on success. TRM_ERR_CONFIG with the key. */

@@ -1,7 +1,6 @@
 #include "launch/hostfile.h"
 
 #include <ctype.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,15 +14,14 @@ struct list {
     int count, room;
 };
 
-/* Names of hosts, and nothing that a shell or a launcher would read as something else. */
-static bool is_name(const char *text)
+bool trm_host_is_name(const char *name)
 {
-    size_t length = strlen(text);
+    size_t length = strlen(name);
 
-    if (length == 0 || length >= TRM_HOST_NAME_BYTES || text[0] == '-' || text[0] == '.')
+    if (length == 0 || length >= TRM_HOST_NAME_BYTES || name[0] == '-' || name[0] == '.')
         return false;
     for (size_t i = 0; i < length; i++)
-        if (!isalnum((unsigned char)text[i]) && !strchr("-._", text[i]))
+        if (!isalnum((unsigned char)name[i]) && !strchr("-._", name[i]))
             return false;
     return true;
 }
@@ -81,7 +79,7 @@ static enum trm_status read_word(const char *word, struct trm_host *host, struct
         return read_slots(word + 6, &host->slots, err);
     if (strncmp(word, "max_slots=", 10) == 0 || strncmp(word, "max-slots=", 10) == 0)
         return TRM_OK;
-    if (strncmp(word, "domain=", 7) == 0 && is_name(word + 7)) {
+    if (strncmp(word, "domain=", 7) == 0 && trm_host_is_name(word + 7)) {
         snprintf(host->domain, sizeof host->domain, "%s", word + 7);
         return TRM_OK;
     }
@@ -106,7 +104,7 @@ static enum trm_status read_line(char *line, struct trm_host *host, struct trm_e
         *colon = '\0';
         status = read_slots(colon + 1, &host->slots, err);
     }
-    if (status == TRM_OK && !is_name(name))
+    if (status == TRM_OK && !trm_host_is_name(name))
         return trm_error_set(err, TRM_ERR_CONFIG,
                              "\"%.40s\" is not the name of a host: letters, digits, '.', '-' and "
                              "'_', up to %d of them",

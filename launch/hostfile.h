@@ -9,6 +9,7 @@
 #ifndef TRM_LAUNCH_HOSTFILE_H
 #define TRM_LAUNCH_HOSTFILE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -22,6 +23,10 @@ struct trm_host {
     char domain[TRM_HOST_NAME_BYTES]; /* the name where none was given */
     int slots;
 };
+
+/* Whether `name` is that of a host, and nothing that a shell or a launcher would read as something
+ * else: letters, digits, '.', '-' and '_'. */
+bool trm_host_is_name(const char *name);
 
 /* *hosts is returned owned (free), in the order of the file. TRM_ERR_CONFIG "file:line: ..." for
  * what cannot be read or holds no host. */

@@ -9,11 +9,11 @@
 #define MOST_BYTES INT64_C(1000000000000000000)
 
 static const char *const type_names[TRM_MESSAGE_TYPES] = {
-    [TRM_MESSAGE_HELLO] = "hello", [TRM_MESSAGE_BEAT] = "beat", [TRM_MESSAGE_BEGUN] = "begun",
-    [TRM_MESSAGE_GONE] = "gone",   [TRM_MESSAGE_DEAD] = "dead", [TRM_MESSAGE_HEALTH] = "health",
-    [TRM_MESSAGE_NOTE] = "note",   [TRM_MESSAGE_BYE] = "bye",   [TRM_MESSAGE_ACK] = "ack",
-    [TRM_MESSAGE_BEGIN] = "begin", [TRM_MESSAGE_KILL] = "kill", [TRM_MESSAGE_STOP] = "stop",
-    [TRM_MESSAGE_CHECK] = "check", [TRM_MESSAGE_QUIT] = "quit",
+    [TRM_MESSAGE_HELLO] = "hello", [TRM_MESSAGE_BEAT] = "beat",   [TRM_MESSAGE_BEGUN] = "begun",
+    [TRM_MESSAGE_GONE] = "gone",   [TRM_MESSAGE_DEAD] = "dead",   [TRM_MESSAGE_HEALTH] = "health",
+    [TRM_MESSAGE_NOTE] = "note",   [TRM_MESSAGE_BYE] = "bye",     [TRM_MESSAGE_ASKED] = "asked",
+    [TRM_MESSAGE_ACK] = "ack",     [TRM_MESSAGE_BEGIN] = "begin", [TRM_MESSAGE_KILL] = "kill",
+    [TRM_MESSAGE_STOP] = "stop",   [TRM_MESSAGE_CHECK] = "check", [TRM_MESSAGE_QUIT] = "quit",
 };
 
 static const char *const launcher_names[TRM_LAUNCHERS] = {
@@ -102,6 +102,7 @@ static json_t *encode_body(const struct trm_message *message)
     case TRM_MESSAGE_NOTE:
         return json_pack("{s:o}", "text",
                          trm_report_string(message->note.text, TRM_MESSAGE_TEXT_BYTES - 1));
+    case TRM_MESSAGE_ASKED:
     case TRM_MESSAGE_ACK:
         return json_pack("{s:I}", "number", (json_int_t)message->number);
     case TRM_MESSAGE_DEAD:
@@ -273,6 +274,7 @@ static void decode_body(struct trm_fields *fields, struct trm_message *message)
     case TRM_MESSAGE_NOTE:
         trm_fields_text(fields, "text", message->note.text, sizeof message->note.text);
         break;
+    case TRM_MESSAGE_ASKED:
     case TRM_MESSAGE_ACK:
         message->number = trm_fields_int(fields, "number", 0, MOST);
         break;

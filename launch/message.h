@@ -33,6 +33,7 @@ enum trm_message_type {
     TRM_MESSAGE_HEALTH, /* the answer to CHECK */
     TRM_MESSAGE_NOTE,   /* something unusual, for people */
     TRM_MESSAGE_BYE,    /* the agent ends now */
+    TRM_MESSAGE_ASKED,  /* a signal, `number`, asked this node to stop: all of the run shall */
     /* supervisor to agent */
     TRM_MESSAGE_ACK,   /* of a beat or hello: the lease runs from when that one was sent */
     TRM_MESSAGE_BEGIN, /* admit ranks of `attempt` */
@@ -43,8 +44,7 @@ enum trm_message_type {
     TRM_MESSAGE_TYPES
 };
 
-/* "hello", ...; static. */
-const char *trm_message_type_name(enum trm_message_type type);
+const char *trm_message_type_name(enum trm_message_type type); /* "hello", ...; static */
 
 /* The launcher: the parent of the node's ranks (orted; mpirun on its own node). */
 enum trm_launcher {
@@ -131,7 +131,7 @@ struct trm_message {
         struct trm_message_kill kill;
         struct trm_message_check check;
         int64_t attempt; /* DEAD, STOP */
-        int64_t number;  /* ACK */
+        int64_t number;  /* ACK, ASKED */
     };
 };
 

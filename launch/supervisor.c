@@ -211,25 +211,35 @@ static void on_tick(uv_timer_t *timer)
     }
 }
 
+void trm_supervisor_asked(struct trm_supervisor *s, int signal_number, const char *node)
+{
+    struct trm_event happened = trm_event_init(TRM_HAPPENED_STOP);
+
+    if (s->stop_wanted) /* every node of a job step may say so */
+        return;
+    happened.attempt = s->claim.attempt;
+    happened.signal = s->stop_signal = signal_number;
+    happened.step = s->last_step;
+    happened.node = node;
+    s->stop_wanted = true;
+    s->pause_wanted = false;
+    trm_events_add(s->events, &happened, TRM_LOG_INFO,
+                   "asked to stop (%s%s%s): saving a checkpoint, then leaving",
+                   strsignal(signal_number), node ? " at " : "", node ? node : "");
+    trm_supervisor_event(s, TRM_EVENT_STOP);
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct trm_supervisor *s = handle->data;
-    struct trm_event happened = trm_event_init(TRM_HAPPENED_STOP);
 
-    happened.attempt = s->claim.attempt;
-    happened.signal = number;
-    happened.step = s->last_step;
     if (s->stop_wanted && number == SIGINT) { /* asked twice: a person does not want to wait */
         trm_supervisor_end_with(s, TRM_EXIT_REQUEUE,
                                 "stopped at once, without a checkpoint of the last steps");
         trm_supervisor_event(s, TRM_EVENT_JOB_REFUSED);
         return;
     }
-    s->stop_wanted = true;
-    s->pause_wanted = false;
-    trm_events_add(s->events, &happened, TRM_LOG_INFO,
-                   "asked to stop (%s): saving a checkpoint, then leaving", strsignal(number));
-    trm_supervisor_event(s, TRM_EVENT_STOP);
+    trm_supervisor_asked(s, number, NULL);
 }
 
 static void start_handles(struct trm_supervisor *s)
@@ -317,6 +327,7 @@ static void tear_down(struct trm_supervisor *s)
         trm_link_close(s->agents[i].link, true);
     trm_link_server_close(s->server);
     close_own_handles(s);
+    trm_supervisor_agents_reap(s);
     uv_run(&s->loop, UV_RUN_DEFAULT); /* lets closed handles and file work end */
     trm_events_close(s->events);
     uv_loop_close(&s->loop);
@@ -355,8 +366,8 @@ static void tell_end(struct trm_supervisor *s)
     trm_events_add(s->events, &happened, well ? TRM_LOG_INFO : TRM_LOG_ERROR, "%s", s->reason);
 }
 
-enum trm_status trm_supervise(const struct trm_supervisor_settings *settings, int *exit_code,
-                              struct trm_error *err)
+enum trm_status trm_supervise(const struct trm_supervisor_settings *settings,
+                              struct trm_supervised *out, struct trm_error *err)
 {
     struct trm_supervisor *s = calloc(1, sizeof *s);
     enum trm_status status;
@@ -386,7 +397,7 @@ enum trm_status trm_supervise(const struct trm_supervisor_settings *settings, in
         TRM_ASSERT(s->exit_code >= 0);
         tell_end(s);
         trm_supervisor_status_last(s);
-        *exit_code = s->exit_code;
+        *out = (struct trm_supervised){s->exit_code, s->stop_signal};
     }
     tear_down(s);
     free(s);

@@ -33,7 +33,10 @@ struct trm_supervisor_settings {
     bool local;                     /* everything on this machine, without a remote shell */
     int ranks;                      /* of a run that nothing happened to */
     const char *remote_shell;       /* "ssh": called as SHELL HOST COMMAND... */
-    const char *launcher_shell;     /* the same for mpirun; NULL: Open MPI's own choice */
+    bool foreground;                /* the shell stays while its agent does: a job step */
+    bool srun;                      /* srun starts the ranks, not mpirun */
+    const char *launcher_shell;     /* the shell for mpirun; NULL: Open MPI's own choice */
+    const char *orphan_command;     /* what an agent does when this supervisor is lost; or NULL */
     const char *program;            /* absolute path of `trireme`, on every node */
     const char *trainer;            /* absolute path of `trireme-train`, on every node */
     char *const *trainer_arguments; /* [trainer_argument_count]: configuration file, flags */
@@ -44,10 +47,14 @@ struct trm_supervisor_settings {
     struct trm_log log;
 };
 
+struct trm_supervised {
+    int exit_code;   /* of docs/exit-codes.md; the reason was logged */
+    int stop_signal; /* that asked it to stop, here or at a node of a job step; 0: none */
+};
+
 /* Runs until the run is over or was stopped, or cannot go on; SIGTERM, SIGUSR1 and SIGINT ask it to
- * stop with a checkpoint. *exit_code is that of docs/exit-codes.md; the reason was logged. An error
- * is returned when nothing could be started. */
-enum trm_status trm_supervise(const struct trm_supervisor_settings *settings, int *exit_code,
-                              struct trm_error *err);
+ * stop with a checkpoint. An error is returned when nothing could be started. */
+enum trm_status trm_supervise(const struct trm_supervisor_settings *settings,
+                              struct trm_supervised *out, struct trm_error *err);
 
 #endif

@@ -1,14 +1,10 @@
-/* Agents: how they are started, what they say, and how long their leases run. */
+/* Agents: what they say, and how long their leases run. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "launch/agent_options.h"
 #include "launch/supervisor_parts.h"
-
-/* What a rank asks for is planned and checked by the rank; this only bounds a mistake. */
-#define MEMORY_LIMIT (INT64_C(1) << 46)
 
 #define EXCLUDE_NS INT64_C(1000000000) /* between two readings of the exclude file */
 
@@ -131,6 +127,9 @@ static void on_message(struct trm_link *link, struct trm_message *message, void 
     case TRM_MESSAGE_NOTE:
         take_note(agent, &message->note);
         break;
+    case TRM_MESSAGE_ASKED:
+        trm_supervisor_asked(agent->supervisor, (int)message->number, node_of(agent)->host.name);
+        break;
     case TRM_MESSAGE_BYE:
         lose(agent, "its agent has left");
         break;
@@ -154,6 +153,7 @@ static void on_open(struct trm_link *link, void *context)
     if (agent->link) /* it has noticed earlier than we that the old one is dead */
         trm_link_close(agent->link, false);
     agent->link = link;
+    agent->start_failures = 0;
     agent->heard_ns = trm_clock_now_ns();
     trm_link_set_context(link, agent);
 }
@@ -185,156 +185,6 @@ enum trm_status trm_supervisor_listen(struct trm_supervisor *s, struct trm_error
 
     return trm_link_listen(&s->loop, s->settings->local ? "127.0.0.1" : "0.0.0.0", 0, &s->token,
                            &events, s, &s->server, err);
-}
-
-/* Every address of this machine that another node might reach. */
-static void list_addresses(const struct trm_supervisor *s, struct trm_agent_options *options)
-{
-    uv_interface_address_t *interfaces;
-    int count, port = trm_link_server_port(s->server);
-
-    if (s->settings->local) {
-        options->addresses[0] = (struct trm_agent_address){.host = "127.0.0.1", .port = port};
-        options->address_count = 1;
-        return;
-    }
-    if (uv_interface_addresses(&interfaces, &count) != 0)
-        return;
-    for (int i = 0; i < count && options->address_count < TRM_AGENT_MAX_ADDRESSES; i++) {
-        struct trm_agent_address *address = &options->addresses[options->address_count];
-        if (interfaces[i].is_internal || interfaces[i].address.address4.sin_family != AF_INET)
-            continue;
-        uv_ip4_name(&interfaces[i].address.address4, address->host, sizeof address->host);
-        address->port = port;
-        options->address_count++;
-    }
-    uv_free_interface_addresses(interfaces, count);
-}
-
-/* The line that an agent reads from its standard input; owned. It holds the token, and so is on no
- * command line. NULL when memory is out. */
-static char *format_start(const struct agent *agent)
-{
-    const struct trm_supervisor *s = agent->supervisor;
-    const struct trm_config *config = s->config;
-    struct trm_agent_options options = {
-        .token = s->token,
-        .lease_ms = config->lease_ms,
-        .heartbeat_ms = config->heartbeat_interval_ms,
-        .linger_ms = config->linger_ms > config->lease_ms ? config->linger_ms : config->lease_ms,
-        .memory_limit = MEMORY_LIMIT,
-    };
-    char *line = NULL;
-
-    snprintf(options.run_id, sizeof options.run_id, "%s", s->attempts.key);
-    snprintf(options.node, sizeof options.node, "%.63s", node_of(agent)->host.name);
-    snprintf(options.runtime, sizeof options.runtime, "%s", s->runtime);
-    list_addresses(s, &options);
-    if (trm_agent_options_format(&options, &line, NULL) != TRM_OK)
-        line = NULL;
-    trm_wire_token_forget(&options.token);
-    return line;
-}
-
-static void on_starter_closed(uv_handle_t *handle)
-{
-    struct agent *agent = handle->data;
-
-    if (--agent->starter_handles == 0)
-        agent->starting = false;
-}
-
-static void on_starter_exit(uv_process_t *process, int64_t status, int term_signal)
-{
-    struct agent *agent = process->data;
-    struct trm_node *node = node_of(agent);
-
-    agent->tried_ns = trm_clock_now_ns();
-    if ((status != 0 || term_signal != 0) && node->state == TRM_NODE_AWAY)
-        snprintf(node->reason, sizeof node->reason,
-                 "its agent could not be started (%s ended with %s %d)",
-                 agent->supervisor->settings->local ? "it" : "the remote shell",
-                 term_signal ? "signal" : "status", term_signal ? term_signal : (int)status);
-    uv_close((uv_handle_t *)process, on_starter_closed);
-}
-
-static void on_line_written(uv_write_t *request, int status)
-{
-    struct agent *agent = request->data;
-
-    (void)status;
-    free(agent->starter_line);
-    agent->starter_line = NULL;
-    if (!uv_is_closing((uv_handle_t *)&agent->starter_input))
-        uv_close((uv_handle_t *)&agent->starter_input, on_starter_closed);
-}
-
-static void add_shell(struct trm_words *words, const char *shell)
-{
-    while (*shell) {
-        size_t length = strcspn(shell, " ");
-        if (length > 0)
-            trm_words_add(words, "%.*s", (int)length, shell);
-        shell += length + strspn(shell + length, " ");
-    }
-}
-
-static void start_agent(struct agent *agent)
-{
-    struct trm_supervisor *s = agent->supervisor;
-    const struct trm_supervisor_settings *settings = s->settings;
-    struct trm_words words = {0};
-    bool spawned = false;
-    int failed = UV_ENOMEM;
-
-    agent->tried_ns = trm_clock_now_ns();
-    if (!settings->local) {
-        add_shell(&words, settings->remote_shell);
-        trm_words_add(&words, "%s", node_of(agent)->host.name);
-    }
-    trm_words_add(&words, "%s", settings->program);
-    trm_words_add(&words, "agent");
-    agent->starter_line = format_start(agent);
-    agent->starting = true;
-    agent->starter_handles = 2;
-    uv_pipe_init(&s->loop, &agent->starter_input, 0);
-    agent->starter.data = agent->starter_input.data = agent->starter_write.data = agent;
-    uv_stdio_container_t stdio[3] = {
-        {.flags = UV_CREATE_PIPE | UV_READABLE_PIPE,
-         .data.stream = (uv_stream_t *)&agent->starter_input},
-        {.flags = UV_INHERIT_FD, .data.fd = s->log.fd},
-        {.flags = UV_INHERIT_FD, .data.fd = s->log.fd},
-    };
-    uv_process_options_t options = {
-        .file = words.failed ? "" : words.items[0],
-        .args = words.items,
-        .flags = UV_PROCESS_DETACHED,
-        .exit_cb = on_starter_exit,
-        .stdio_count = 3,
-        .stdio = stdio,
-    };
-    if (!words.failed && agent->starter_line) {
-        failed = uv_spawn(&s->loop, &agent->starter, &options);
-        spawned = true; /* the handle must be closed even when it failed */
-    }
-    if (failed) {
-        struct trm_node *node = node_of(agent);
-        snprintf(node->reason, sizeof node->reason, "its agent could not be started: \"%s\": %s",
-                 words.failed ? "" : words.items[0], uv_strerror(failed));
-        free(agent->starter_line);
-        agent->starter_line = NULL;
-        if (spawned)
-            uv_close((uv_handle_t *)&agent->starter, on_starter_closed);
-        else
-            agent->starter_handles--;
-        uv_close((uv_handle_t *)&agent->starter_input, on_starter_closed);
-    } else {
-        uv_buf_t buffer = uv_buf_init(agent->starter_line, (unsigned)strlen(agent->starter_line));
-        if (uv_write(&agent->starter_write, (uv_stream_t *)&agent->starter_input, &buffer, 1,
-                     on_line_written) != 0)
-            on_line_written(&agent->starter_write, 0);
-    }
-    trm_words_destroy(&words);
 }
 
 static void run_exclude(uv_work_t *request)
@@ -389,13 +239,10 @@ static void on_exclude(uv_work_t *request, int status)
 void trm_supervisor_agents_tick(struct trm_supervisor *s, int64_t now_ns)
 {
     int64_t lease_ns = s->config->lease_ms * 1000000;
-    int64_t retry_ns = s->config->node_retry_ms * 1000000;
     bool reads = s->config->exclude_file[0] != '\0';
 
     if (s->state == TRM_RUN_LEAVING || s->state == TRM_RUN_ENDED)
         return;
-    if (retry_ns < lease_ns) /* one that was started needs time to be heard of */
-        retry_ns = lease_ns;
     if (reads && now_ns - s->exclude_ns > EXCLUDE_NS) {
         s->exclude_ns = now_ns;
         (void)trm_supervisor_work(s, &s->exclude_work, run_exclude, on_exclude);
@@ -410,8 +257,8 @@ void trm_supervisor_agents_tick(struct trm_supervisor *s, int64_t now_ns)
         }
         if (!agent->link && !agent->starting && s->nodes.items[i].state == TRM_NODE_AWAY &&
             (!reads || s->exclude_read) &&
-            (agent->tried_ns == 0 || now_ns - agent->tried_ns > retry_ns))
-            start_agent(agent);
+            (agent->tried_ns == 0 || now_ns - agent->tried_ns > trm_supervisor_retry_ns(agent)))
+            trm_supervisor_start_agent(agent);
     }
 }
 

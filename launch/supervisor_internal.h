@@ -2,7 +2,8 @@
  * What the sources of the supervisor share.
  *
  *   supervisor.c         set-up, loop, states and their actions, the clock's tick
- *   supervisor_agents.c  agents: starting, messages, leases, the exclude file
+ *   supervisor_start.c   agents: starting them
+ *   supervisor_agents.c  agents: messages, leases, the exclude file
  *   supervisor_check.c   health checks before an attempt
  *   supervisor_job.c     one attempt: claim, mpirun, and what its end means
  *   supervisor_fault.c   what broke, fencing, blame, giving up
@@ -52,6 +53,7 @@ struct agent {
     char *starter_line; /* owned */
     int starter_handles;
     bool starting;
+    int start_failures; /* in a row */
     int64_t tried_ns;
 };
 
@@ -74,7 +76,8 @@ struct trm_supervisor {
     uv_loop_t loop;
     bool started;     /* its handles are */
     bool ended_clean; /* no rank of any attempt can be alive */
-    uv_timer_t tick, wait;
+    uv_timer_t tick, wait, reaper;
+    int64_t reap_until_ns;
     uv_signal_t signals[3];
     struct trm_link_server *server;
     struct trm_wire_token token;
@@ -118,6 +121,7 @@ struct trm_supervisor {
     int64_t same_step;
     int same_signal;
     enum fault_kind same_kind;
+    int stop_signal;
     bool stop_wanted, pause_wanted, in_memory;
     int64_t growing_since_disk_step; /* INT64_MIN: nothing to grow to */
     int64_t looked_ns, status_ns, exclude_ns;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "launch/srun.h"
 #include "launch/supervisor_parts.h"
 
 #define CLAIM_CHECK_NS INT64_C(1000000000)
@@ -118,8 +119,9 @@ static void on_mpirun_exit(uv_process_t *process, int64_t status, int term_signa
     uv_close((uv_handle_t *)process, NULL);
 }
 
-/* mpirun's own words stand between lines of dashes; they are kept for the cause and not shown,
- * since the supervisor says what happened. Everything else is the ranks' and is passed on. */
+/* mpirun's own words stand between lines of dashes, srun's behind its name; they are kept for the
+ * cause and not shown, since the supervisor says what happened. Everything else is the ranks' and
+ * is passed on. */
 static void take_line(struct trm_supervisor *s, const char *line)
 {
     int rank, number;
@@ -128,11 +130,12 @@ static void take_line(struct trm_supervisor *s, const char *line)
         s->in_banner = !s->in_banner;
         return;
     }
-    if (s->signal_rank < 0 && trm_mpirun_parse_signal(line, &rank, &number)) {
+    if (s->signal_rank < 0 && (trm_mpirun_parse_signal(line, &rank, &number) ||
+                               trm_srun_parse_signal(line, &rank, &number))) {
         s->signal_rank = rank;
         s->signal_number = number;
     }
-    if (s->in_banner) {
+    if (s->in_banner || strncmp(line, "srun: ", 6) == 0) {
         size_t length = strlen(s->banner);
         snprintf(s->banner + length, sizeof s->banner - length, "%s%s", length ? " " : "", line);
         return;
@@ -187,8 +190,9 @@ static void spawn(struct trm_supervisor *s)
         .remote_shell = settings->launcher_shell,
         .runtime = s->runtime,
         .attempt = s->claim.attempt,
-        .extra = config->mpirun_arguments.items,
-        .extra_count = config->mpirun_arguments.count,
+        .extra = settings->srun ? config->srun_arguments.items : config->mpirun_arguments.items,
+        .extra_count =
+            settings->srun ? config->srun_arguments.count : config->mpirun_arguments.count,
         .trainer = settings->trainer,
         .trainer_arguments = settings->trainer_arguments,
         .trainer_argument_count = settings->trainer_argument_count,
@@ -199,7 +203,10 @@ static void spawn(struct trm_supervisor *s)
 
     trm_words_add(&words, "%s", settings->program);
     trm_words_add(&words, "tether");
-    trm_mpirun_words(&mpirun, &words);
+    if (settings->srun)
+        trm_srun_words(&mpirun, &words);
+    else
+        trm_mpirun_words(&mpirun, &words);
     uv_pipe_init(&s->loop, &s->mpirun_errors, 0);
     s->mpirun_errors.data = s->mpirun.data = s;
     uv_stdio_container_t stdio[3] = {
@@ -223,8 +230,8 @@ static void spawn(struct trm_supervisor *s)
         s->launched_ns = trm_clock_now_ns();
         uv_read_start((uv_stream_t *)&s->mpirun_errors, give_buffer, on_text);
     } else {
-        snprintf(fault.cause, sizeof fault.cause, "mpirun could not be started: %s",
-                 uv_strerror(failed));
+        snprintf(fault.cause, sizeof fault.cause, "%s could not be started: %s",
+                 settings->srun ? "srun" : "mpirun", uv_strerror(failed));
         uv_close((uv_handle_t *)&s->mpirun_errors, NULL);
     }
     trm_words_destroy(&words);
@@ -455,7 +462,10 @@ void trm_supervisor_job_tick(struct trm_supervisor *s, int64_t now_ns)
         char text[256];
         fault.sign_ns = s->mpirun_ended_ns;
         fault.signal = s->mpirun_signal;
-        trm_mpirun_describe(s->mpirun_status, s->mpirun_signal, text, sizeof text);
+        if (s->settings->srun)
+            trm_srun_describe(s->mpirun_status, s->mpirun_signal, text, sizeof text);
+        else
+            trm_mpirun_describe(s->mpirun_status, s->mpirun_signal, text, sizeof text);
         snprintf(fault.cause, sizeof fault.cause, "%s%s%.700s", text, s->banner[0] ? ": " : "",
                  s->banner);
         trm_supervisor_fault(s, &fault);

@@ -14,6 +14,8 @@ double trm_supervisor_seconds(int64_t from_ns, int64_t to_ns);
 
 /* supervisor.c */
 void trm_supervisor_event(struct trm_supervisor *s, enum trm_run_event event);
+/* A signal, here or at a node, asks the run to save and leave. */
+void trm_supervisor_asked(struct trm_supervisor *s, int signal_number, const char *node);
 /* Sets why and with what code the run ends, if that was not set before. */
 void trm_supervisor_end_with(struct trm_supervisor *s, int exit_code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -28,6 +30,13 @@ void trm_supervisor_send(struct agent *agent, const struct trm_message *message)
 void trm_supervisor_agents_quit(struct trm_supervisor *s);
 bool trm_supervisor_agents_left(const struct trm_supervisor *s);
 int64_t trm_supervisor_lease_end_ns(const struct trm_supervisor *s, const struct agent *agent);
+
+/* supervisor_start.c */
+void trm_supervisor_start_agent(struct agent *agent);
+/* The wait before the next try. */
+int64_t trm_supervisor_retry_ns(const struct agent *agent);
+/* The loop has ended, and goes on until what started agents is gone, by itself or soon killed. */
+void trm_supervisor_agents_reap(struct trm_supervisor *s);
 
 /* supervisor_check.c */
 void trm_supervisor_check(struct trm_supervisor *s);

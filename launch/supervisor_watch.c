@@ -99,7 +99,16 @@ static void note_progress(struct trm_supervisor *s, const struct trm_message_bea
     }
 }
 
-/* mpirun's daemon on a node: without it the ranks run on, until they can't leave. */
+static bool has_ranks(const struct agent *agent)
+{
+    for (int i = 0; i < agent->report_count; i++)
+        if (agent->reports[i].state != TRM_FLIGHT_EXITED)
+            return true;
+    return false;
+}
+
+/* The launcher's daemon on a node: without it the ranks run on, until they can't leave. It ends by
+ * itself when they have left. */
 static void note_launcher(struct agent *agent, enum trm_launcher launcher)
 {
     struct trm_supervisor *s = agent->supervisor;
@@ -110,12 +119,13 @@ static void note_launcher(struct agent *agent, enum trm_launcher launcher)
     if (launcher == before || s->mpirun_ended || !s->mpirun_runs ||
         (launcher != TRM_LAUNCHER_GONE && launcher != TRM_LAUNCHER_STOPPED))
         return;
-    if (launcher == TRM_LAUNCHER_GONE && s->settings->local)
-        return; /* that is mpirun itself, whose end is told better */
+    if (launcher == TRM_LAUNCHER_GONE && (s->settings->local || !has_ranks(agent)))
+        return; /* local: that is mpirun itself, whose end is told better */
     snprintf(fault.node, sizeof fault.node, "%s", node_of(agent)->host.name);
-    snprintf(fault.cause, sizeof fault.cause, "%s",
-             launcher == TRM_LAUNCHER_GONE ? "lost its launch daemon (orted), which was killed"
-                                           : "has a launch daemon (orted) that was stopped");
+    snprintf(fault.cause, sizeof fault.cause,
+             launcher == TRM_LAUNCHER_GONE ? "lost its launch daemon (%s), which was killed"
+                                           : "has a launch daemon (%s) that was stopped",
+             s->settings->srun ? "slurmstepd" : "orted");
     fault.blames_node = true;
     trm_supervisor_fault(s, &fault);
 }

@@ -30,6 +30,7 @@ struct session {
     uv_loop_t loop;
     uv_signal_t signals[3];
     struct trm_agent *agent; /* NULL: it has ended */
+    bool foreground;
     struct trm_log log;
 };
 
@@ -65,10 +66,15 @@ static void on_end(void *context, const char *why)
         uv_close((uv_handle_t *)&session->signals[i], NULL);
 }
 
+/* An agent in a job step gets SIGTERM when the step's owner wants the job to stop: that is for the
+ * supervisor to do, which saves first. */
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct session *session = handle->data;
     char why[64];
+    if (session->agent && session->foreground && number == SIGTERM &&
+        trm_agent_ask_stop(session->agent, number))
+        return;
     snprintf(why, sizeof why, "signal %d (%s)", number, strsignal(number));
     if (session->agent)
         trm_agent_leave(session->agent, why);
@@ -150,15 +156,15 @@ static enum trm_status detach(const struct trm_agent_options *options, struct tr
 static enum trm_status serve(struct trm_agent_options *options, char *line, int ready,
                              struct trm_error *err)
 {
-    struct session session = {.log = {TRM_LOG_INFO, -1, STDERR_FILENO}};
+    struct session session = {.log = {TRM_LOG_INFO, -1, STDERR_FILENO},
+                              .foreground = options->foreground};
     uv_loop_init(&session.loop);
     enum trm_status status = take_or_hand_over(&session, options, line, err);
     trm_wire_token_forget(&options->token);
     explicit_bzero(line, TRM_AGENT_LINE_BYTES);
     if (status == TRM_OK && session.agent) {
         watch_signals(&session);
-        if (!options->foreground)
-            status = detach(options, err);
+        status = detach(options, err);
         if (status != TRM_OK)
             trm_agent_leave(session.agent, err->text);
     }

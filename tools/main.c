@@ -14,6 +14,7 @@ static const struct {
     {"data", trm_tool_data, "make token files from text, and look into them"},
     {"run", trm_tool_run, "train on this machine or on many, and go on whatever fails"},
     {"sample", trm_tool_sample, "write text from a checkpoint"},
+    {"slurm", trm_tool_slurm, "print a batch script for a run under Slurm"},
     {"status", trm_tool_status, "tell how a run does"},
 };
 

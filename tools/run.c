@@ -8,22 +8,24 @@
 
 #include "base/file.h"
 #include "launch/hostfile.h"
-#include "launch/supervisor.h"
+#include "tools/run_config.h"
+#include "tools/run_slurm.h"
 #include "tools/tools.h"
-#include "trainer/config/config.h"
 
 static const char usage[] =
-    "usage: trireme run [--np N | --hostfile FILE [--spares K]] [--rsh COMMAND]\n"
+    "usage: trireme run [--np N | --hostfile FILE] [--spares K] [--rsh COMMAND]\n"
     "                   CONFIG.yaml [--key value ...]\n"
     "\n"
-    "Trains with mpirun, on this machine or on the nodes of a host file, and starts again from\n"
-    "the newest state in memory or on disk when a process, a node or the network fails.\n"
+    "Trains on this machine, on the nodes of a host file, or on those of the Slurm job that it\n"
+    "is called in, and starts again from the newest state in memory or on disk when a process, a\n"
+    "node or the network fails.\n"
     "\n"
     "  --np N           ranks on this machine\n"
     "  --hostfile FILE  nodes, as mpirun reads them: `node1 slots=4`; `domain=rack1` besides\n"
     "                   names what fails together\n"
-    "  --spares K       keep the last K nodes of the file in reserve (0)\n"
-    "  --rsh COMMAND    what reaches a node: called as COMMAND NODE WORD ... (ssh)\n"
+    "  --spares K       keep the last K nodes in reserve (0)\n"
+    "  --rsh COMMAND    what reaches a node: called as COMMAND NODE WORD ... (ssh; in\n"
+    "                   a Slurm job, steps of it)\n"
     "  CONFIG, --key    as for trireme-train; sections `recovery` and `elastic` are for this\n"
     "                   command\n"
     "\n"
@@ -37,18 +39,14 @@ struct options {
     int argument_count;
 };
 
-static enum trm_status read_number(const char *flag, const char *text, int least, int *out,
-                                   struct trm_error *err)
-{
-    char *end;
-    long value = strtol(text, &end, 10);
-
-    if (end == text || *end || value < least || value > 1000000)
-        return trm_error_set(err, TRM_ERR_CONFIG, "%s \"%s\" is not a number of at least %d", flag,
-                             text, least);
-    *out = (int)value;
-    return TRM_OK;
-}
+struct run {
+    struct options options;
+    struct trm_host *hosts; /* owned, unless they are the job's */
+    int host_count;
+    bool local, in_slurm;
+    struct trm_run_slurm slurm; /* in_slurm */
+    struct trm_config *config;  /* owned */
+};
 
 /* Options end where CONFIG begins. */
 static enum trm_status read_options(int argc, char **argv, struct options *o, struct trm_error *err)
@@ -61,9 +59,9 @@ static enum trm_status read_options(int argc, char **argv, struct options *o, st
         if (!value)
             return trm_error_set(err, TRM_ERR_CONFIG, "%s needs a value", argv[i]);
         if (strcmp(argv[i], "--np") == 0 || strcmp(argv[i], "-np") == 0)
-            status = read_number("--np", value, 1, &o->np, err);
+            status = trm_run_read_number("--np", value, 1, &o->np, err);
         else if (strcmp(argv[i], "--spares") == 0)
-            status = read_number("--spares", value, 0, &o->spares, err);
+            status = trm_run_read_number("--spares", value, 0, &o->spares, err);
         else if (strcmp(argv[i], "--hostfile") == 0)
             o->hostfile = value;
         else if (strcmp(argv[i], "--rsh") == 0)
@@ -81,102 +79,78 @@ static enum trm_status read_options(int argc, char **argv, struct options *o, st
     return status;
 }
 
-static enum trm_status find_hosts(const struct options *o, struct trm_host **hosts, int *count,
+/* This machine, as a host. */
+static enum trm_status make_local(int np, struct trm_host **hosts, int *count,
                                   struct trm_error *err)
 {
-    if (o->hostfile && o->np > 0)
-        return trm_error_set(
-            err, TRM_ERR_CONFIG,
-            "--np is for this machine and --hostfile for others; give one of them");
-    if (o->hostfile) {
-        enum trm_status status = trm_hostfile_read(o->hostfile, hosts, count, err);
-        if (status == TRM_OK && o->spares >= *count) {
-            free(*hosts);
-            return trm_error_set(err, TRM_ERR_CONFIG,
-                                 "--spares %d leaves none of the %d nodes of \"%s\" to work",
-                                 o->spares, *count, o->hostfile);
-        }
-        return status;
-    }
-    if (o->np == 0)
-        return trm_error_set(err, TRM_ERR_CONFIG,
-                             "give --np N for ranks on this machine, or --hostfile FILE");
-    if (o->spares > 0)
-        return trm_error_set(err, TRM_ERR_CONFIG, "--spares needs --hostfile");
     *hosts = calloc(1, sizeof **hosts);
     if (!*hosts)
         return trm_error_set(err, TRM_ERR_MEMORY, "no memory for a host");
-    gethostname((*hosts)->name, sizeof(*hosts)->name - 1);
-    memcpy((*hosts)->domain, (*hosts)->name, sizeof(*hosts)->domain);
-    (*hosts)->slots = o->np;
+    snprintf((*hosts)->name, sizeof(*hosts)->name, "localhost");
+    snprintf((*hosts)->domain, sizeof(*hosts)->domain, "localhost");
+    (*hosts)->slots = np;
     *count = 1;
     return TRM_OK;
 }
 
-/* data_parallel_size x tensor_model_parallel_size where that is given, else every slot. */
-static int count_ranks(const struct trm_config *config, const struct trm_host *hosts, int count)
+/* The nodes of the command line, or of the Slurm job that this is in. */
+static enum trm_status find_nodes(struct run *run, struct trm_error *err)
+{
+    const struct options *o = &run->options;
+    enum trm_status status;
+
+    if (o->hostfile) {
+        status = trm_hostfile_read(o->hostfile, &run->hosts, &run->host_count, err);
+    } else {
+        status = trm_slurm_job_read(&run->slurm.job, err);
+        run->hosts = run->slurm.job.hosts;
+        run->host_count = run->slurm.job.host_count;
+        run->in_slurm = status == TRM_OK;
+    }
+    if (status == TRM_OK && o->spares >= run->host_count)
+        return trm_error_set(err, TRM_ERR_CONFIG, "--spares %d leaves none of the %d nodes to work",
+                             o->spares, run->host_count);
+    return status;
+}
+
+static enum trm_status find_hosts(struct run *run, struct trm_error *err)
+{
+    const struct options *o = &run->options;
+
+    if (o->hostfile && o->np > 0)
+        return trm_error_set(
+            err, TRM_ERR_CONFIG,
+            "--np is for this machine and --hostfile for others; give one of them");
+    if (o->hostfile || (o->np == 0 && trm_slurm_is_inside()))
+        return find_nodes(run, err);
+    if (o->np == 0)
+        return trm_error_set(err, TRM_ERR_CONFIG,
+                             "give --np N for ranks on this machine, or --hostfile FILE; in a job "
+                             "of Slurm neither is needed");
+    if (o->spares > 0)
+        return trm_error_set(err, TRM_ERR_CONFIG, "--spares needs --hostfile, or a job of Slurm");
+    run->local = true;
+    return make_local(o->np, &run->hosts, &run->host_count, err);
+}
+
+static int count_slots(const struct trm_host *hosts, int count)
 {
     int slots = 0;
 
-    if (config->data_parallel_size > 0)
-        return (int)(config->data_parallel_size * config->tensor_model_parallel_size);
     for (int i = 0; i < count; i++)
         slots += hosts[i].slots;
     return slots;
-}
-
-static enum trm_status check_recovery(const struct trm_config *config, struct trm_error *err)
-{
-    if (config->lease_ms < 3 * config->heartbeat_interval_ms)
-        return trm_error_set(err, TRM_ERR_CONFIG,
-                             "lease_ms %lld is less than three times heartbeat_interval_ms %lld; "
-                             "lease_ms %lld would fit",
-                             (long long)config->lease_ms, (long long)config->heartbeat_interval_ms,
-                             (long long)(3 * config->heartbeat_interval_ms));
-    if (config->data_parallel_size > 0 && config->min_data_parallel_size > 0)
-        return trm_error_set(err, TRM_ERR_CONFIG,
-                             "data_parallel_size %lld is fixed, and min_data_parallel_size %lld "
-                             "allows less; leave data_parallel_size out",
-                             (long long)config->data_parallel_size,
-                             (long long)config->min_data_parallel_size);
-    return TRM_OK;
-}
-
-static enum trm_status read_config(const struct options *o, const struct trm_host *hosts, int count,
-                                   struct trm_config **out, int *ranks, struct trm_error *err)
-{
-    struct trm_config *config = NULL;
-    enum trm_status status = trm_config_create(&config, err);
-
-    if (status == TRM_OK)
-        status = trm_config_load_file(config, o->arguments[0], err);
-    if (status == TRM_OK)
-        status = trm_config_load_arguments(config, o->argument_count - 1, o->arguments + 1, err);
-    if (status == TRM_OK) {
-        *ranks = count_ranks(config, hosts, count - o->spares);
-        status = trm_config_check(config, *ranks, err);
-    }
-    if (status == TRM_OK)
-        status = check_recovery(config, err);
-    if (status != TRM_OK) {
-        trm_config_destroy(config);
-        return status;
-    }
-    *out = config;
-    return TRM_OK;
 }
 
 /* This program, and the trainer that lies beside it (or where TRIREME_TRAINER says). */
 static enum trm_status find_programs(char program[TRM_PATH_BYTES], char trainer[TRM_PATH_BYTES],
                                      struct trm_error *err)
 {
-    ssize_t length = readlink("/proc/self/exe", program, TRM_PATH_BYTES - 1);
     const char *given = getenv("TRIREME_TRAINER");
-    enum trm_status status;
+    enum trm_status status = trm_run_find_program(program, err);
 
-    if (length < 0)
-        return trm_error_set_errno(err, errno, "could not find this program's path");
-    program[length] = '\0';
+    if (status != TRM_OK)
+        return status;
     if (given)
         status = trm_file_path(trainer, err, "%s", given);
     else
@@ -187,48 +161,79 @@ static enum trm_status find_programs(char program[TRM_PATH_BYTES], char trainer[
     return status;
 }
 
-static enum trm_status supervise(const struct options *o, int *exit_code, struct trm_log *log,
+/* Settings that depend on where the nodes come from. TRM_ERR_STOPPED: a chain of starts of a Slurm
+ * job gets nowhere. */
+static enum trm_status choose_launcher(struct run *run, struct trm_supervisor_settings *settings,
+                                       struct trm_error *err)
+{
+    const char *shell = run->options.shell;
+
+    if (run->in_slurm)
+        return trm_run_slurm_begin(&run->slurm, run->config, shell, settings, err);
+    if (run->config->launcher == TRM_LAUNCH_SRUN)
+        return trm_error_set(err, TRM_ERR_CONFIG,
+                             "recovery.launcher is srun, which starts ranks in a job of Slurm "
+                             "alone; here it is auto or mpirun");
+    settings->remote_shell = shell ? shell : "ssh";
+    settings->launcher_shell = shell;
+    return TRM_OK;
+}
+
+static enum trm_status supervise(struct run *run, int *exit_code, struct trm_log *log,
                                  struct trm_error *err)
 {
     char program[TRM_PATH_BYTES], trainer[TRM_PATH_BYTES];
     const char *temporary = getenv("TMPDIR");
-    struct trm_host *hosts = NULL;
-    struct trm_config *config = NULL;
-    int count = 0, ranks = 0;
-    enum trm_status status = find_hosts(o, &hosts, &count, err);
+    const struct options *o = &run->options;
+    struct trm_supervisor_settings settings = {
+        .local = run->local,
+        .hosts = run->hosts,
+        .host_count = run->host_count,
+        .program = program,
+        .trainer = trainer,
+        .trainer_arguments = o->arguments,
+        .trainer_argument_count = o->argument_count,
+        .temporary = temporary && temporary[0] == '/' ? temporary : "/tmp",
+        .output_fd = STDOUT_FILENO,
+        .log = *log,
+    };
+    struct trm_supervised supervised = {0};
+    enum trm_status status = trm_run_config_read(
+        o->arguments, o->argument_count, count_slots(run->hosts, run->host_count - o->spares),
+        &run->config, &settings.ranks, err);
 
     if (status == TRM_OK)
-        status = read_config(o, hosts, count, &config, &ranks, err);
-    if (status == TRM_OK)
         status = find_programs(program, trainer, err);
-    if (status == TRM_OK) {
-        struct trm_supervisor_settings settings = {
-            .config = config,
-            .hosts = hosts,
-            .host_count = count,
-            .local = o->hostfile == NULL,
-            .ranks = ranks,
-            .remote_shell = o->shell ? o->shell : "ssh",
-            .launcher_shell = o->shell,
-            .program = program,
-            .trainer = trainer,
-            .trainer_arguments = o->arguments,
-            .trainer_argument_count = o->argument_count,
-            .temporary = temporary && temporary[0] == '/' ? temporary : "/tmp",
-            .output_fd = STDOUT_FILENO,
-            .log = *log,
-        };
-        status = trm_supervise(&settings, exit_code, err);
+    if (status != TRM_OK)
+        return status;
+    settings.config = run->config;
+    status = choose_launcher(run, &settings, err);
+    if (status == TRM_ERR_STOPPED) {
+        trm_log(log, TRM_LOG_ERROR, "gave up: %s", err->text);
+        *exit_code = TRM_EXIT_GAVE_UP;
+        return TRM_OK;
     }
-    trm_config_destroy(config);
-    free(hosts);
+    if (status == TRM_OK)
+        status = trm_supervise(&settings, &supervised, err);
+    if (status == TRM_OK && run->in_slurm)
+        status = trm_run_slurm_end(&run->slurm, &supervised, err);
+    *exit_code = supervised.exit_code;
     return status;
+}
+
+static void destroy(struct run *run)
+{
+    trm_config_destroy(run->config);
+    if (run->in_slurm)
+        trm_run_slurm_destroy(&run->slurm);
+    else
+        free(run->hosts);
 }
 
 int trm_tool_run(int argc, char **argv)
 {
     struct trm_log log = {.level = TRM_LOG_INFO, .rank = -1, .fd = STDERR_FILENO};
-    struct options options = {0};
+    struct run run = {0};
     struct trm_error error = {0};
     int exit_code = TRM_EXIT_OK;
     enum trm_status status;
@@ -238,9 +243,12 @@ int trm_tool_run(int argc, char **argv)
         return argc < 2 ? TRM_EXIT_USAGE : TRM_EXIT_OK;
     }
     signal(SIGPIPE, SIG_IGN);
-    status = read_options(argc, argv, &options, &error);
+    status = read_options(argc, argv, &run.options, &error);
     if (status == TRM_OK)
-        status = supervise(&options, &exit_code, &log, &error);
+        status = find_hosts(&run, &error);
+    if (status == TRM_OK)
+        status = supervise(&run, &exit_code, &log, &error);
+    destroy(&run);
     if (status == TRM_OK)
         return exit_code;
     trm_log(&log, TRM_LOG_ERROR, "%s", error.text);

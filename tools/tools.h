@@ -11,6 +11,7 @@ int trm_tool_ckpt(int argc, char **argv);
 int trm_tool_data(int argc, char **argv);
 int trm_tool_run(int argc, char **argv);
 int trm_tool_sample(int argc, char **argv);
+int trm_tool_slurm(int argc, char **argv);
 int trm_tool_status(int argc, char **argv);
 int trm_tool_tether(int argc, char **argv); /* not for people, as `agent` */
 

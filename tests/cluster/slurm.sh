@@ -141,3 +141,31 @@ job_is() {
 job_wait() {
     wait_until "${3:-60}" "job $1 is $2" job_is "$1" "$2"
 }
+
+# write_batch NAME [OPTION...]: the script $scratch/NAME.sbatch for the run $scratch/NAME, by `trireme
+# slurm`; five minutes, which nothing here needs.
+write_batch() {
+    (cd "$scratch" && "$TRIREME_BIN/trireme" slurm tiny.yaml --time 5 --train-data-path text.bin \
+        --run-dir "$scratch/$1" --output "$scratch/$1.log" "${@:2}") >"$scratch/$1.sbatch"
+}
+
+# submit_run NAME [SBATCH OPTION...]: that script, with the trainer $TRAINER; sets $job.
+submit_run() {
+    job=$(TRIREME_TRAINER=${TRAINER:-$TRIREME_BIN/trireme-train} submit "$scratch/$1.sbatch" "${@:2}")
+}
+
+job_is_over() {
+    case $(job_field "$1" JobState) in
+    PENDING | RUNNING | COMPLETING) return 1 ;;
+    esac
+}
+
+# job_ends NAME JOB STATE: waits for its end, which must be that state.
+job_ends() {
+    wait_until 120 "job $2 is over" job_is_over "$2"
+    job_is "$2" "$3" || { cat "$scratch/$1.log"; fail "job $2 of $1 is $(job_field "$2" JobState), not $3"; }
+}
+
+job_restarts() {
+    [ "$(job_field "$1" Restarts)" = "$2" ]
+}

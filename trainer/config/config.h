@@ -22,6 +22,7 @@ enum trm_reduction_kind { TRM_REDUCTION_FIXED_ORDER, TRM_REDUCTION_FASTEST };
 enum trm_device_kind { TRM_DEVICE_AUTO, TRM_DEVICE_CPU, TRM_DEVICE_CUDA };
 enum trm_decay_style { TRM_DECAY_CONSTANT, TRM_DECAY_LINEAR, TRM_DECAY_COSINE, TRM_DECAY_WSD };
 enum trm_guard_policy { TRM_GUARD_STOP, TRM_GUARD_SKIP, TRM_GUARD_ROLLBACK };
+enum trm_launcher_kind { TRM_LAUNCH_AUTO, TRM_LAUNCH_MPIRUN, TRM_LAUNCH_SRUN };
 enum trm_raw_token_type { TRM_RAW_UINT16, TRM_RAW_UINT32 };
 
 struct trm_string_list {

@@ -1,0 +1,68 @@
+#!/bin/bash
+# A job that loses a node: with one in reserve it goes on in its allocation, without it is requeued; and
+# when the node with the batch script is lost, the nodes that are left have it requeued. No bit is lost.
+set -euo pipefail
+. "$TRIREME_SOURCE/tests/cluster/lib.sh"
+. "$TRIREME_SOURCE/tests/cluster/slurm.sh"
+. "$TRIREME_SOURCE/tests/cluster/supervised.sh"
+make_text
+hosts_up 4 head
+slurm_up head node1 node2 node3 node4
+must_train one 1
+
+# park_at NAME RANK STEP [OPTION...]: a job whose rank waits there; sets $job and $parked_host.
+park_at() {
+    write_batch "$1" "${@:4}" --progress-timeout-floor-ms 60000
+    TRAINER=$(faulty_trainer "$2,$3,grad_exchange,1,park") submit_run "$1"
+    parked "$2" "$3" grad_exchange
+}
+
+# lose NAME COMMAND: a node is lost under two jobs at once, one with a node in reserve and one without.
+lose() {
+    local spare plain
+    park_at "$1_spare" 1 7 --nodes 3 --spares 1
+    spare=$job
+    park_at "$1_plain" 1 8 --nodes 2
+    plain=$job
+    [ "$parked_host" = node2 ] || fail "rank 1 is on $parked_host"
+    "$2" node2
+    forget 1 7 grad_exchange
+    forget 1 8 grad_exchange
+    job_ends "$1_spare" "$spare" COMPLETED
+    job_restarts "$spare" 0 || fail "a job with a node in reserve was requeued"
+    must_tell "$1_spare" "attempt attempt=1 nodes~node2" "fault node=node2" "attempt attempt=2 nodes~node1.*node3" "end exit_code=0"
+    same one "$1_spare" "$1: a job with a node in reserve goes on in its allocation"
+    job_ends "$1_plain" "$plain" COMPLETED
+    job_restarts "$plain" 1 || fail "a job without a node in reserve started $(job_field "$plain" Restarts) times again"
+    must_tell "$1_plain" "fault node=node2" "end exit_code=69" "begin" "end exit_code=0"
+    same one "$1_plain" "$1: a job without one is requeued, and goes on elsewhere"
+}
+
+lose killed hosts_kill
+hosts_boot node2
+slurm_node_up node2
+lose cut hosts_cut
+hosts_mend node2
+wait_until 60 "node2 is idle" slurm_node_is_idle node2
+ended_on() { [ -z "$(hosts_pids "$1" trireme)$(hosts_pids "$1" trireme-train)" ]; }
+wait_until 30 "no agent is left on node2" ended_on node2
+pass "once it is back, Slurm ends the agents of a node that was cut off"
+hosts_kill node2 # there slurmstepd goes on for minutes, trying to reach an srun that ended long ago
+hosts_boot node2
+slurm_node_up node2
+
+# The batch host: nobody is left there to notice.
+park_at batch 1 9 --nodes 3 --spares 1
+[ "$(job_field "$job" BatchHost)" = node1 ] || fail "the batch host is $(job_field "$job" BatchHost)"
+hosts_kill node1
+forget 1 9 grad_exchange
+wait_until 60 "the job without a script is requeued" job_restarts "$job" 1
+hosts_boot node1
+slurm_node_up node1
+job_ends batch "$job" COMPLETED
+must_tell batch "begin" "attempt attempt=1" "begin" "attempt attempt=2" "end exit_code=0"
+same one batch "a job whose batch host was lost is requeued by the nodes that are left"
+
+slurm_down
+nothing_left head node1 node2 node3 node4
+finish

@@ -1,0 +1,58 @@
+#!/bin/bash
+# `trireme run` in jobs that `trireme slurm` wrote: to the end by either launcher, in an array and one after
+# the other, and not requeued for a mistake.
+set -euo pipefail
+. "$TRIREME_SOURCE/tests/cluster/lib.sh"
+. "$TRIREME_SOURCE/tests/cluster/slurm.sh"
+. "$TRIREME_SOURCE/tests/cluster/supervised.sh"
+make_text
+
+hosts_up 3 head
+slurm_up head node1 node2 node3
+must_train one 1
+
+# Ranks on two nodes, two each and one: Slurm is free to give nodes in any order.
+write_batch srun --nodes 3 --spares 1 --ntasks-per-node 2
+submit_run srun
+job_ends srun "$job" COMPLETED
+grep -q '4 ranks: data 4' "$scratch/srun.log" || { cat "$scratch/srun.log"; fail "there were not 4 ranks"; }
+same one srun "a job of 4 ranks on 2 nodes, started by srun"
+write_batch uneven --nodes 2 --ntasks-per-node 2 --data-parallel-size 3
+submit_run uneven
+job_ends uneven "$job" COMPLETED
+same one uneven "3 ranks on 2 nodes"
+write_batch mpirun --nodes 2 --launcher mpirun
+submit_run mpirun
+job_ends mpirun "$job" COMPLETED
+same one mpirun "the same by mpirun, whose daemons srun starts"
+
+# A mistake that sbatch cannot see, and that a second start would meet again.
+write_batch wrong --nodes 1
+sed -i 's#text.bin#nowhere.bin#' "$scratch/wrong.sbatch"
+submit_run wrong
+job_ends wrong "$job" FAILED
+job_restarts "$job" 0 || fail "a job with a bad configuration was requeued"
+[ "$(job_field "$job" ExitCode)" = 78:0 ] || fail "it exited $(job_field "$job" ExitCode)"
+pass "a bad configuration is not requeued"
+
+# An array, whose jobs stop after 8 steps each; two of them are not needed any more.
+write_batch chain --nodes 2 --chain 5 --exit-interval 8
+submit_run chain
+wait_until 120 "the array is over" slurm_no_jobs
+[ "$(grep -c 'ranks on 2 nodes; run' "$scratch/chain.log")" = 3 ] || { cat "$scratch/chain.log"; fail "not 3 jobs of the array ran"; }
+same one chain "an array goes on from job to job, and ends when training is complete"
+
+# Two jobs of one name: the second waits for the first, which may not be requeued.
+write_batch single --nodes 2 --exit-interval 13
+submit_run single --no-requeue
+first=$job
+submit_run single
+[ "$(job_field "$job" JobState)" = PENDING ] || fail "two jobs of a name ran at once"
+job_ends single "$job" COMPLETED
+job_is "$first" FAILED || fail "the first job is $(job_field "$first" JobState)"
+[ "$(grep -c 'step     14/20' "$scratch/single.log")" = 1 ] || fail "the second job did not go on where the first one stopped"
+same one single "two jobs of one name run one after the other, and the second goes on"
+
+slurm_down
+nothing_left head node1 node2 node3
+finish
