@@ -176,21 +176,26 @@ enum trm_status trm_attempts_newest(const struct trm_attempts *attempts, struct 
     return status;
 }
 
-enum trm_status trm_attempts_claim(const struct trm_attempts *attempts, struct trm_claim *claim,
-                                   struct trm_error *err)
+static enum trm_status give_way(const struct trm_claim *newest, struct trm_error *err)
+{
+    return trm_error_set(err, TRM_ERR_MISMATCH,
+                         "attempt %" PRId64 " of this run was started by a supervisor on %s "
+                         "(process %" PRId64 ")",
+                         newest->attempt, newest->host, newest->pid);
+}
+
+static bool is_newest(const struct trm_claim *claim, const struct trm_claim *newest)
+{
+    return newest->attempt == claim->attempt && newest->nonce == claim->nonce;
+}
+
+static enum trm_status publish_claim(const struct trm_attempts *attempts,
+                                     const struct trm_claim *claim, struct trm_error *err)
 {
     char path[TRM_PATH_BYTES], text[CLAIM_BYTES], now[32];
-    int64_t newest;
-    bool won;
-    enum trm_status status = find_newest(attempts, &newest, err);
+    bool won = false;
+    enum trm_status status = claim_path(attempts, "attempt", claim->attempt, path, err);
 
-    if (status == TRM_OK && newest >= MAX_ATTEMPT)
-        status = trm_error_set(err, TRM_ERR_UNSUPPORTED, "a run has at most %" PRId64 " attempts",
-                               MAX_ATTEMPT);
-    if (status == TRM_OK && claim->nonce == 0)
-        status = draw(&claim->nonce, sizeof claim->nonce, err);
-    if (status == TRM_OK)
-        status = claim_path(attempts, "attempt", newest + 1, path, err);
     if (status != TRM_OK)
         return status;
     trm_clock_utc(now, sizeof now);
@@ -198,15 +203,37 @@ enum trm_status trm_attempts_claim(const struct trm_attempts *attempts, struct t
              "{\"attempt\": %" PRId64 ", \"nonce\": \"%016" PRIx64 "\", \"host\": \"%s\", "
              "\"pid\": %" PRId64 ", \"step\": %" PRId64 ", \"lease_ms\": %" PRId64
              ", \"preempted\": %d, \"time\": \"%s\"}\n",
-             newest + 1, claim->nonce, claim->host, claim->pid, claim->step, claim->lease_ms,
+             claim->attempt, claim->nonce, claim->host, claim->pid, claim->step, claim->lease_ms,
              claim->preempted, now);
     status = publish(path, text, claim->nonce, &won, err);
     if (status == TRM_OK && !won)
-        status = trm_error_set(err, TRM_ERR_MISMATCH,
-                               "attempt %" PRId64 " was claimed by another supervisor", newest + 1);
-    if (status == TRM_OK)
-        claim->attempt = newest + 1;
+        status =
+            trm_error_set(err, TRM_ERR_MISMATCH,
+                          "attempt %" PRId64 " was claimed by another supervisor", claim->attempt);
     return status;
+}
+
+enum trm_status trm_attempts_claim(const struct trm_attempts *attempts, struct trm_claim *claim,
+                                   struct trm_claim *before, struct trm_error *err)
+{
+    struct trm_claim newest = {0}, next = *claim;
+    enum trm_status status = trm_attempts_newest(attempts, &newest, err);
+
+    if (status == TRM_OK && claim->attempt > 0 && !is_newest(claim, &newest))
+        status = give_way(&newest, err);
+    if (status == TRM_OK && newest.attempt >= MAX_ATTEMPT)
+        status = trm_error_set(err, TRM_ERR_UNSUPPORTED, "a run has at most %" PRId64 " attempts",
+                               MAX_ATTEMPT);
+    if (status == TRM_OK)
+        status = draw(&next.nonce, sizeof next.nonce, err);
+    next.attempt = newest.attempt + 1;
+    if (status == TRM_OK)
+        status = publish_claim(attempts, &next, err);
+    if (status != TRM_OK)
+        return status;
+    *before = newest;
+    *claim = next;
+    return TRM_OK;
 }
 
 enum trm_status trm_attempts_check(const struct trm_attempts *attempts,
@@ -215,11 +242,8 @@ enum trm_status trm_attempts_check(const struct trm_attempts *attempts,
     struct trm_claim newest;
     enum trm_status status = trm_attempts_newest(attempts, &newest, err);
 
-    if (status == TRM_OK && (newest.attempt != claim->attempt || newest.nonce != claim->nonce))
-        status = trm_error_set(err, TRM_ERR_MISMATCH,
-                               "attempt %" PRId64 " of this run was started by a supervisor on %s "
-                               "(process %" PRId64 ")",
-                               newest.attempt, newest.host, newest.pid);
+    if (status == TRM_OK && !is_newest(claim, &newest))
+        status = give_way(&newest, err);
     return status;
 }
 

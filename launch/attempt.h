@@ -4,9 +4,9 @@
  *
  * In RUN_DIR/supervisor/:
  *   run.json          the key of the run: names node-local directories; made once
- *   attempt-00000007  a claim: JSON with the nonce of the supervisor that made it, its host and
- * pid, the step the run was at, and the lease its ranks have ended-00000007    that attempt is
- * over, and nothing of it is left: no waiting
+ *   attempt-00000007  a claim: JSON with its nonce, the host and pid of the supervisor that made
+ *                     it, the step the run was at, and the lease that its ranks have
+ *   ended-00000007    that attempt is over, and nothing of it is left: no waiting
  *
  * A claim is written to a file of its own and given its name by link(2), which one of two callers
  * wins on every file system, NFS included (its reply may be lost: the nonce under the name tells).
@@ -49,10 +49,12 @@ enum trm_status trm_attempts_open(const char *run_dir, struct trm_attempts *out,
 enum trm_status trm_attempts_newest(const struct trm_attempts *attempts, struct trm_claim *claim,
                                     struct trm_error *err);
 
-/* Claims the number after the newest: fills claim->attempt. TRM_ERR_MISMATCH when another
- * supervisor claimed it first. */
+/* Claims the number after the newest: fills claim->attempt and nonce, and *before with the claim
+ * that it follows (attempt = 0: none). With claim->attempt above 0 the newest must be that one,
+ * which is the caller's own: what another supervisor has taken over is not taken back.
+ * TRM_ERR_MISMATCH, naming who, then, and when another one claimed the same number first. */
 enum trm_status trm_attempts_claim(const struct trm_attempts *attempts, struct trm_claim *claim,
-                                   struct trm_error *err);
+                                   struct trm_claim *before, struct trm_error *err);
 
 /* TRM_OK while `claim` is the newest, TRM_ERR_MISMATCH naming who made a newer one. */
 enum trm_status trm_attempts_check(const struct trm_attempts *attempts,

@@ -97,11 +97,13 @@ static void run_end(uv_work_t *request)
 /* Every agent that left cleanly took its ranks with it; else the next supervisor waits a lease. */
 static void end(struct trm_supervisor *s)
 {
-    bool clean = !trm_supervisor_agents_left(s) && s->claim.attempt > 0;
+    int64_t now_ns = trm_clock_now_ns();
+    bool clean =
+        !trm_supervisor_agents_left(s) && s->claim.attempt > 0 && now_ns >= s->inherited_until_ns;
 
     for (int i = 0; i < s->nodes.count; i++)
         if (s->agents[i].begun > 0 && s->agents[i].dead < s->agents[i].begun &&
-            trm_clock_now_ns() < trm_supervisor_lease_end_ns(s, &s->agents[i]))
+            now_ns < trm_supervisor_lease_end_ns(s, &s->agents[i]))
             clean = false;
     s->ended_clean = clean;
     if (!trm_supervisor_work(s, &s->ending, run_end, on_ended))
@@ -202,7 +204,7 @@ static void on_tick(uv_timer_t *timer)
         trm_supervisor_fence_tick(s, now_ns);
         break;
     case TRM_RUN_LEAVING:
-        if ((!trm_supervisor_agents_left(s) && !s->mpirun_runs) ||
+        if ((!trm_supervisor_agents_left(s) && !s->mpirun_runs && !s->claiming.busy) ||
             now_ns - s->entered_ns > LEAVE_LIMIT_NS)
             trm_supervisor_event(s, TRM_EVENT_AGENTS_GONE);
         break;
@@ -283,10 +285,11 @@ static enum trm_status set_up(struct trm_supervisor *s, struct trm_error *err)
 {
     const struct trm_config *config = s->config;
     char host[sizeof s->claim.host] = "";
+    struct trm_claim previous = {0};
     enum trm_status status = trm_attempts_open(config->run_dir, &s->attempts, err);
 
     if (status == TRM_OK)
-        status = trm_attempts_newest(&s->attempts, &s->previous, err);
+        status = trm_attempts_newest(&s->attempts, &previous, err);
     if (status == TRM_OK)
         status = trm_file_path(s->runtime, err, "%s/trireme-%s", s->settings->temporary,
                                s->attempts.key);
@@ -306,7 +309,7 @@ static enum trm_status set_up(struct trm_supervisor *s, struct trm_error *err)
     s->claim.pid = getpid();
     s->claim.lease_ms = config->lease_ms;
     s->claim.preempted = s->settings->preempted;
-    s->best_step = s->best_before = s->previous.step;
+    s->best_step = s->best_before = previous.step;
     return TRM_OK;
 }
 

@@ -63,7 +63,7 @@ struct file_work {
     bool busy;
     enum trm_status status;
     struct trm_error error;
-    struct trm_claim claim;
+    struct trm_claim claim, before;
     char *text;             /* owned */
     struct trm_host *names; /* owned */
     int name_count;
@@ -86,14 +86,14 @@ struct trm_supervisor {
     struct agent *agents; /* owned, [nodes.count] */
     struct trm_nodes_want want;
     struct trm_attempts attempts;
-    struct trm_claim claim;    /* attempt = 0 before the first */
-    struct trm_claim previous; /* of a supervisor before this one */
+    struct trm_claim claim; /* attempt = 0 before the first */
     struct trm_events *events;
     enum trm_run_state state;
     int64_t entered_ns; /* into the state */
 
     struct file_work claiming, checking_claim, status_work, exclude_work, ending;
-    int64_t claim_checked_ns; /* the claim was ours then */
+    int64_t claim_checked_ns;   /* the claim was ours then */
+    int64_t inherited_until_ns; /* ranks of the supervisor before may be alive until then */
 
     /* The attempt. */
     uv_process_t mpirun;

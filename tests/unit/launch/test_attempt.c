@@ -45,17 +45,20 @@ static void a_run_keeps_its_key(void **state)
 static void claims_count_up_and_the_newest_owns_the_run(void **state)
 {
     struct trm_attempts attempts = open_run("count");
-    struct trm_claim a = claim_of("login1"), b = claim_of("login2"), newest;
+    struct trm_claim a = claim_of("login1"), b = claim_of("login2"), before, newest;
     struct trm_error err;
 
     (void)state;
     assert_int_equal(trm_attempts_newest(&attempts, &newest, &err), TRM_OK);
     assert_int_equal(newest.attempt, 0);
-    assert_int_equal(trm_attempts_claim(&attempts, &a, &err), TRM_OK);
+    assert_int_equal(trm_attempts_claim(&attempts, &a, &before, &err), TRM_OK);
     assert_int_equal(a.attempt, 1);
+    assert_int_equal(before.attempt, 0);
     assert_int_equal(trm_attempts_check(&attempts, &a, &err), TRM_OK);
-    assert_int_equal(trm_attempts_claim(&attempts, &b, &err), TRM_OK);
+    assert_int_equal(trm_attempts_claim(&attempts, &b, &before, &err), TRM_OK);
     assert_int_equal(b.attempt, 2);
+    assert_int_equal(before.attempt, 1);
+    assert_int_equal(before.nonce, a.nonce);
     assert_int_equal(trm_attempts_check(&attempts, &a, &err), TRM_ERR_MISMATCH);
     assert_non_null(strstr(err.text, "login2"));
     assert_int_equal(trm_attempts_newest(&attempts, &newest, &err), TRM_OK);
@@ -66,6 +69,27 @@ static void claims_count_up_and_the_newest_owns_the_run(void **state)
     assert_int_equal(trm_attempts_end(&attempts, &b, &err), TRM_OK);
     assert_int_equal(trm_attempts_newest(&attempts, &newest, &err), TRM_OK);
     assert_true(newest.ended);
+}
+
+/* Else the older of two supervisors would start a job beside that of the newer one. */
+static void what_another_supervisor_took_over_is_not_taken_back(void **state)
+{
+    struct trm_attempts attempts = open_run("back");
+    struct trm_claim a = claim_of("login1"), b = claim_of("login2"), before, newest;
+    struct trm_error err;
+
+    (void)state;
+    assert_int_equal(trm_attempts_claim(&attempts, &a, &before, &err), TRM_OK);
+    assert_int_equal(trm_attempts_claim(&attempts, &a, &before, &err), TRM_OK);
+    assert_int_equal(a.attempt, 2);
+    assert_int_equal(trm_attempts_claim(&attempts, &b, &before, &err), TRM_OK);
+    assert_int_equal(b.attempt, 3);
+    assert_false(before.ended); /* so it must be waited out, whoever looked when */
+    assert_int_equal(trm_attempts_claim(&attempts, &a, &before, &err), TRM_ERR_MISMATCH);
+    assert_non_null(strstr(err.text, "login2"));
+    assert_int_equal(a.attempt, 2);
+    assert_int_equal(trm_attempts_newest(&attempts, &newest, &err), TRM_OK);
+    assert_int_equal(newest.attempt, 3);
 }
 
 #define RACERS 8
@@ -85,8 +109,8 @@ static void no_two_win_the_same_number(void **state)
         if (child > 0)
             continue;
         for (int lap = 0; lap < LAPS; lap++) {
-            struct trm_claim claim = claim_of("racer");
-            if (trm_attempts_claim(&attempts, &claim, NULL) == TRM_OK) {
+            struct trm_claim claim = claim_of("racer"), before;
+            if (trm_attempts_claim(&attempts, &claim, &before, NULL) == TRM_OK) {
                 int number = (int)claim.attempt;
                 if (write(won[1], &number, sizeof number) != sizeof number)
                     _exit(1);
@@ -111,12 +135,12 @@ static void no_two_win_the_same_number(void **state)
 static void a_damaged_claim_is_an_error_and_no_fresh_start(void **state)
 {
     struct trm_attempts attempts = open_run("damage");
-    struct trm_claim claim = claim_of("login1"), newest;
+    struct trm_claim claim = claim_of("login1"), before, newest;
     struct trm_error err;
     char path[TRM_PATH_BYTES + 32];
 
     (void)state;
-    assert_int_equal(trm_attempts_claim(&attempts, &claim, &err), TRM_OK);
+    assert_int_equal(trm_attempts_claim(&attempts, &claim, &before, &err), TRM_OK);
     snprintf(path, sizeof path, "%s/attempt-00000001", attempts.directory);
     assert_int_equal(trm_file_write_all(path, "{\"nonce\": 1}", 12, false, &err), TRM_OK);
     assert_int_not_equal(trm_attempts_newest(&attempts, &newest, &err), TRM_OK);
@@ -142,6 +166,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_keeps_its_key),
         cmocka_unit_test(claims_count_up_and_the_newest_owns_the_run),
+        cmocka_unit_test(what_another_supervisor_took_over_is_not_taken_back),
         cmocka_unit_test(no_two_win_the_same_number),
         cmocka_unit_test(a_damaged_claim_is_an_error_and_no_fresh_start),
     };
