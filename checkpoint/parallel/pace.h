@@ -3,8 +3,8 @@
  * was measured.
  *
  * A copy costs what its thread takes off the cores, what the training thread stands still for it,
- * and the exchange. That hides behind training, how much of it cannot be seen; so it counts with
- * what it took when nothing hid it, at the start. The step is what it takes without all that. Both
+ * and the exchange. That hides behind training, and how much of it does cannot be seen; so it
+ * counts with what it took when nothing hid it, at the start (the best of a few). Copies and steps
  * are smoothed (an eighth of each new value), and agreed by the ranks: the dearest copy and the
  * shortest step count.
  */
@@ -32,7 +32,7 @@ struct trm_pace {
 void trm_pace_init(struct trm_pace *pace, int64_t interval);
 
 /* What was measured on this rank: an exchange that nothing hid; a copy, with all that training
- * stood still for it; a step, without. The first step is not counted: it warms up. */
+ * stood still for it; a step. The first step is not counted: it warms up. */
 void trm_pace_exchange(struct trm_pace *pace, int64_t ns);
 void trm_pace_copy(struct trm_pace *pace, int64_t ns);
 void trm_pace_step(struct trm_pace *pace, int64_t ns);

@@ -8,6 +8,10 @@
 #include "checkpoint/parallel/partner_parts.h"
 #include "collectives/agree.h"
 
+/* So often, or for so long, the first copy travels to see what that takes. */
+#define EXCHANGES_MAX 5
+#define EXCHANGES_NS  20000000
+
 static struct trm_partner_set *current(struct trm_partner *partner)
 {
     return &partner->sets[(partner->copies - 1) % TRM_PARTNER_SETS];
@@ -212,35 +216,46 @@ enum trm_status trm_partner_wait(struct trm_partner *partner, struct trm_error *
     return status;
 }
 
+/* Collective: the copy that is done travels, more than once if that is quick: the first time makes
+ * connections, and any may meet something else that the machine does. The best one counts. */
+static enum trm_status measure_exchange(struct trm_partner *partner, struct trm_error *err)
+{
+    int64_t least_ns = INT64_MAX, total_ns = 0;
+    enum trm_status status = TRM_OK;
+    for (int i = 0; i < EXCHANGES_MAX && total_ns < EXCHANGES_NS && status == TRM_OK; i++) {
+        for (int w = 0; w < partner->roster.ward_count; w++)
+            trm_slot_receive_begin(&current(partner)->wards[w]);
+        partner->phase = TRM_PARTNER_COPYING;
+        status = trm_comm_barrier(partner->comm, NULL, err);
+        int64_t ns = -trm_clock_now_ns();
+        if (status == TRM_OK)
+            status = go_on(partner, true, err);
+        ns += trm_clock_now_ns();
+        if (status == TRM_OK)
+            status = trm_comm_all_reduce(partner->comm, &ns, 1, TRM_MAX_I64, NULL, err);
+        least_ns = ns < least_ns ? ns : least_ns;
+        total_ns += ns;
+    }
+    if (status == TRM_OK)
+        trm_pace_exchange(&partner->pace, least_ns);
+    return status;
+}
+
 enum trm_status trm_partner_start(struct trm_partner *partner, const struct trm_ckpt_state *state,
                                   struct trm_error *err)
 {
-    char byte = 0, *bytes = calloc((size_t)partner->roster.ward_count + 1, 1);
-    struct trm_message send = {partner->roster.partner, &byte, 1};
     enum trm_status status = TRM_OK;
-    if (bytes == NULL)
-        status = trm_error_set(err, TRM_ERR_MEMORY, "out of memory for a copy in memory");
-    if (status == TRM_OK && !trm_slot_form_fits(&partner->form, state))
+    if (!trm_slot_form_fits(&partner->form, state))
         status = trm_error_set(err, TRM_ERR_INTERNAL, "a list of skips that has no room");
     status = trm_agree(partner->comm, status, err);
-    for (int i = 0; status == TRM_OK && i < partner->roster.ward_count; i++)
-        partner->receives[i] = (struct trm_message){partner->roster.wards[i].rank, &bytes[i], 1};
-    /* Connections are made by the first message: not what an exchange costs. */
-    if (status == TRM_OK)
-        status = trm_comm_exchange(partner->comm, &send, partner->roster.partner >= 0,
-                                   partner->receives, partner->roster.ward_count, NULL, err);
-    free(bytes);
     if (status != TRM_OK)
         return status;
     begin(partner, state);
     (void)trm_writer_wait(partner->thread, &partner->task);
-    status = trm_comm_barrier(partner->comm, NULL, err);
-    if (status != TRM_OK)
-        return status;
-    int64_t begin_ns = trm_clock_now_ns();
-    status = trm_partner_wait(partner, err);
-    if (status == TRM_OK && partner->roster.ward_count > 0)
-        trm_pace_exchange(&partner->pace, trm_clock_now_ns() - begin_ns);
+    if (partner->roster.partner >= 0) /* for all ranks or for none */
+        status = measure_exchange(partner, err);
+    if (status == TRM_OK)
+        status = trm_partner_wait(partner, err);
     if (status == TRM_OK)
         trm_pace_copy(&partner->pace, partner->copy_ns);
     return status;
