@@ -184,6 +184,25 @@ static void place_thread(int number)
         (struct fake_gpu_dim){n % size.x, n / size.x % size.y, n / size.x / size.y};
 }
 
+/* Runs a warp as far as it gets alone, so that it is as far ahead of others as barriers let it. */
+static bool run_warp(int warp)
+{
+    bool moved = false, again = true;
+    while (again) {
+        again = false;
+        for (int i = 0; i < FAKE_GPU_WARP; i++) {
+            const int lane = gpu.reversed ? FAKE_GPU_WARP - 1 - i : i;
+            const int number = warp * FAKE_GPU_WARP + lane;
+            if (gpu.threads[number].wait != READY)
+                continue;
+            moved = again = true;
+            place_thread(number);
+            fiber_enter(gpu.threads[number].fiber);
+        }
+    }
+    return moved;
+}
+
 static void run_block(size_t shared_bytes)
 {
     /* An allocation of its own for each block, so that a sanitizer sees what is behind it. */
@@ -202,16 +221,11 @@ static void run_block(size_t shared_bytes)
         thread->copy_count = thread->group = 0;
     }
     memset(gpu.warps, 0, sizeof(gpu.warps));
+    const int warps = gpu.count / FAKE_GPU_WARP;
     while (gpu.alive > 0) {
         bool moved = false;
-        for (int i = 0; i < gpu.count; i++) {
-            const int number = gpu.reversed ? gpu.count - 1 - i : i;
-            if (gpu.threads[number].wait != READY)
-                continue;
-            moved = true;
-            place_thread(number);
-            fiber_enter(gpu.threads[number].fiber);
-        }
+        for (int w = 0; w < warps; w++)
+            moved |= run_warp(gpu.reversed ? warps - 1 - w : w);
         if (!moved)
             fail("some threads wait for others that wait elsewhere or have ended");
     }
