@@ -318,8 +318,11 @@ enum trm_status trm_link_connect(uv_loop_t *loop, const struct trm_link_target *
 enum trm_status trm_link_send(struct trm_link *link, const struct trm_message *message,
                               struct trm_error *err)
 {
+    struct trm_error own;
     char *text = NULL;
     size_t bytes = 0;
+    if (!err)
+        err = &own;
     if (link->closing || !link->opened)
         return trm_error_set(err, TRM_ERR_COMM, "the connection is not open");
     enum trm_status status = trm_message_encode(message, &text, &bytes, err);
@@ -339,7 +342,7 @@ enum trm_status trm_link_send(struct trm_link *link, const struct trm_message *m
         queue(link, write, bytes + TRM_WIRE_OVERHEAD_BYTES);
     } else {
         free(write);
-        trm_link_break(link, err ? err->text : "a message could not be sent");
+        trm_link_break(link, err->text);
     }
     free(text);
     return status;

@@ -87,7 +87,7 @@ static void only_whole_names_of_a_path_are_hit_by_arguments(void **state)
         pid_t pid = fork();
         if (pid == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
-            execlp("sh", "sh", "-c", "while :; do sleep 1; done", argument, NULL);
+            execlp("sh", "sh", "-c", "kill -STOP $$", argument, NULL);
             _exit(127);
         }
         while (!trm_process_read(pid, &process) || strcmp(process.name, "sh") != 0)
