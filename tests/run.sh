@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs what is missing, builds, and runs every test:
 #   tests/run.sh [CTEST ARGUMENTS]     for instance: tests/run.sh -L unit
+#   tests/run.sh --full                every fault against every phase, and ten minutes of random faults
 # Sanitizer builds of the unit and small MPI tests follow, unless arguments narrow the run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +9,10 @@ cd "$(dirname "$0")/.."
 . cmake/packages.sh
 install_packages "${build_packages[@]}" "${test_packages[@]}" "${cluster_packages[@]}"
 
+if [ "${1:-}" = --full ]; then
+    export TRIREME_FULL=1
+    shift
+fi
 jobs=$(nproc)
 build() { # build PRESET
     cmake --preset "$1" >"build-$1.log" 2>&1 && cmake --build --preset "$1" -j "$jobs" >>"build-$1.log" 2>&1 ||
