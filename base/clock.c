@@ -37,3 +37,10 @@ void trm_clock_utc(char *text, size_t text_bytes)
     if (!gmtime_r(&now, &utc) || !strftime(text, text_bytes, "%Y-%m-%dT%H:%M:%SZ", &utc))
         snprintf(text, text_bytes, "1970-01-01T00:00:00Z");
 }
+
+double trm_clock_utc_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / (double)NS_PER_S;
+}

@@ -16,4 +16,7 @@ bool trm_clock_passed(int64_t deadline_ns);
 /* "2026-03-01T12:04:31Z" (UTC). `text` holds 21 bytes or more. */
 void trm_clock_utc(char *text, size_t text_bytes);
 
+/* Seconds since 1970 (UTC): to compare what several programs wrote down, never to wait by. */
+double trm_clock_utc_s(void);
+
 #endif

@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 
@@ -125,12 +125,10 @@ static void set_number(json_t *object, const char *key, int64_t value, bool know
 /* One line with its newline, owned; NULL when memory is out. */
 static char *format_event(const struct trm_event *event, const char *sentence)
 {
-    struct timespec now;
     json_t *object = json_object();
     char *text, *line = NULL;
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    json_object_set_new(object, "time", json_real((double)now.tv_sec + (double)now.tv_nsec / 1e9));
+    json_object_set_new(object, "time", json_real(trm_clock_utc_s()));
     set_text(object, "event", kind_names[event->kind]);
     set_number(object, "attempt", event->attempt, event->attempt > 0);
     set_text(object, "node", event->node);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/human.h"
 
@@ -96,13 +97,13 @@ enum trm_status trm_metrics_step(struct trm_metrics *metrics, const struct trm_s
                           trm_human_count(samples, sizeof samples, (uint64_t)m->samples));
         show_line(line, length);
     }
-    length =
-        snprintf(line, sizeof line,
-                 "{\"step\": %lld, \"loss\": %.9g, \"grad_norm\": %.9g, \"learning_rate\": "
-                 "%.9g, \"step_ms\": %.3f, \"tokens_per_second\": %.1f, \"samples\": %lld, "
-                 "\"data_hash\": \"%016llx\"}\n",
-                 (long long)m->step, m->loss, m->grad_norm, m->learning_rate, m->step_ms,
-                 m->tokens_per_second, (long long)m->samples, (unsigned long long)m->data_hash);
+    length = snprintf(line, sizeof line,
+                      "{\"step\": %lld, \"loss\": %.9g, \"grad_norm\": %.9g, \"learning_rate\": "
+                      "%.9g, \"step_ms\": %.3f, \"tokens_per_second\": %.1f, \"samples\": %lld, "
+                      "\"data_hash\": \"%016llx\", \"time\": %.4f}\n",
+                      (long long)m->step, m->loss, m->grad_norm, m->learning_rate, m->step_ms,
+                      m->tokens_per_second, (long long)m->samples, (unsigned long long)m->data_hash,
+                      trm_clock_utc_s());
     return write_line(metrics->fd, line, length, err);
 }
 

@@ -1,5 +1,6 @@
 /* What a run tells: a line per step for people (standard output of rank 0), and metrics.jsonl for
- * programs: one JSON object per step and per validation. Only rank 0 writes. */
+ * programs: one JSON object per step, with the time at which it was done (as events.jsonl has it),
+ * and per validation. Only rank 0 writes. */
 #ifndef TRM_TRAINER_METRICS_H
 #define TRM_TRAINER_METRICS_H
 

@@ -66,6 +66,14 @@ static void utc_is_written_as_iso_8601(void **state)
     assert_true(written >= before && written <= time(NULL));
 }
 
+static void utc_in_seconds_is_the_time_of_other_programs(void **state)
+{
+    (void)state;
+    time_t before = time(NULL);
+    double seconds = trm_clock_utc_s();
+    assert_true(seconds >= (double)before && seconds < (double)time(NULL) + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -73,6 +81,7 @@ int main(void)
         cmocka_unit_test(a_deadline_passes_after_its_timeout_and_not_before),
         cmocka_unit_test(a_negative_or_endless_timeout_never_passes),
         cmocka_unit_test(utc_is_written_as_iso_8601),
+        cmocka_unit_test(utc_in_seconds_is_the_time_of_other_programs),
     };
     return cmocka_run_group_tests_name("base/clock", tests, NULL, NULL);
 }
