@@ -11,6 +11,9 @@
 /* What Open MPI returns when a node's daemon is lost. */
 #define LOST_NODE_STATUS 205
 
+/* It draws 74; ranks may draw shorter ones, which are theirs to show. */
+#define RULE_DASHES 70
+
 void trm_words_add(struct trm_words *words, const char *format, ...)
 {
     va_list arguments;
@@ -125,6 +128,13 @@ void trm_mpirun_words(const struct trm_mpirun_settings *settings, struct trm_wor
     trm_words_add(words, "%s", settings->trainer);
     for (int i = 0; i < settings->trainer_argument_count; i++)
         trm_words_add(words, "%s", settings->trainer_arguments[i]);
+}
+
+bool trm_mpirun_is_rule(const char *line)
+{
+    size_t dashes = strspn(line, "-");
+
+    return dashes >= RULE_DASHES && line[dashes + strspn(line + dashes, "\r")] == '\0';
 }
 
 bool trm_mpirun_parse_signal(const char *line, int *rank, int *signal_number)

@@ -42,6 +42,9 @@ struct trm_mpirun_settings {
 /* Appends the command line; words->failed tells when memory ran out. */
 void trm_mpirun_words(const struct trm_mpirun_settings *settings, struct trm_words *words);
 
+/* Whether a line is one of the rules that mpirun draws before and behind what it says. */
+bool trm_mpirun_is_rule(const char *line);
+
 /* What a line of mpirun's own output says: "... process rank 3 with PID 7 on node n2 exited on
  * signal 9 (Killed)". False for every other line. */
 bool trm_mpirun_parse_signal(const char *line, int *rank, int *signal_number);

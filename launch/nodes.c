@@ -54,14 +54,14 @@ void trm_nodes_blame(struct trm_node *node, int quarantine_after, const char *re
     snprintf(node->reason, sizeof node->reason, "%s", reason);
 }
 
-int trm_nodes_fit(const struct trm_nodes *nodes, const struct trm_nodes_want *want)
+static int fit(const struct trm_nodes *nodes, const struct trm_nodes_want *want, bool healthy)
 {
     int64_t slots = 0;
     int data_size;
 
     TRM_ASSERT(want->tensor_size > 0 && want->ranks % want->tensor_size == 0);
     for (int i = 0; i < nodes->count; i++)
-        if (nodes->items[i].state == TRM_NODE_READY)
+        if (nodes->items[i].state == TRM_NODE_READY && (nodes->items[i].healthy || !healthy))
             slots += nodes->items[i].host.slots;
     if (slots >= want->ranks)
         return want->ranks;
@@ -69,6 +69,16 @@ int trm_nodes_fit(const struct trm_nodes *nodes, const struct trm_nodes_want *wa
     if (want->min_data_size < 1 || data_size < want->min_data_size)
         return 0;
     return data_size * want->tensor_size;
+}
+
+int trm_nodes_fit(const struct trm_nodes *nodes, const struct trm_nodes_want *want)
+{
+    return fit(nodes, want, false);
+}
+
+int trm_nodes_fit_healthy(const struct trm_nodes *nodes, const struct trm_nodes_want *want)
+{
+    return fit(nodes, want, true);
 }
 
 void trm_nodes_assign(struct trm_nodes *nodes, int ranks)
@@ -82,7 +92,8 @@ void trm_nodes_assign(struct trm_nodes *nodes, int ranks)
     for (int pass = 0; pass < 2; pass++) /* those of the attempt before come first */
         for (int i = 0; i < nodes->count && left > 0; i++) {
             struct trm_node *node = &nodes->items[i];
-            if (node->state != TRM_NODE_READY || (node->previous_ranks > 0) == (pass == 1))
+            if (node->state != TRM_NODE_READY || !node->healthy ||
+                (node->previous_ranks > 0) == (pass == 1))
                 continue;
             node->ranks = node->host.slots < left ? node->host.slots : left;
             left -= node->ranks;

@@ -2,7 +2,7 @@
  * The nodes of a run: what is known of each, and which of them an attempt gets. Pure.
  *
  *   away         no agent yet, or none any more; `reason` says why
- *   ready        its agent answers and its health check passed: active in an attempt, or a spare
+ *   ready        its agent answers: active in an attempt, or a spare; once its health was checked
  *   unhealthy    its health check failed; checked again before the next attempt
  *   quarantined  failed too often, or cannot prove that its ranks are dead; stays so
  *   excluded     named in the exclude file, which is read live
@@ -37,6 +37,7 @@ struct trm_node {
     struct trm_host host;
     enum trm_node_state state;
     char reason[256];   /* why it is not ready */
+    bool healthy;       /* passed its newest check, and was not lost since */
     int failures;       /* faults that were blamed on it */
     int ranks;          /* of the attempt at hand; 0: a spare */
     int previous_ranks; /* of the attempt before it */
@@ -69,9 +70,12 @@ void trm_nodes_blame(struct trm_node *node, int quarantine_after, const char *re
 /* How many ranks the ready nodes could run: want->ranks, fewer by shrinking, or 0: not enough. */
 int trm_nodes_fit(const struct trm_nodes *nodes, const struct trm_nodes_want *want);
 
-/* Assigns `ranks` (of trm_nodes_fit) to nodes: fills ranks and first_rank of all. Ranks are
- * numbered in the order of the host file. Nodes that are full are preferred over many half-used
- * ones. */
+/* The same for those of them that are healthy: an attempt gets no others. */
+int trm_nodes_fit_healthy(const struct trm_nodes *nodes, const struct trm_nodes_want *want);
+
+/* Assigns `ranks` (of trm_nodes_fit_healthy) to ready and healthy nodes: fills ranks and first_rank
+ * of all. Ranks are numbered in the order of the host file. Nodes that are full are preferred over
+ * many half-used ones. */
 void trm_nodes_assign(struct trm_nodes *nodes, int ranks);
 
 /* The node of a rank of the attempt at hand, or NULL. */

@@ -25,6 +25,7 @@ static const struct entry table[TRM_RUN_STATE_COUNT][TRM_RUN_EVENT_COUNT] =
                 [TRM_EVENT_ENOUGH] = GO(CHECKING, CHECK),
                 [TRM_EVENT_TOO_FEW] = GO(LEAVING, LEAVE),
                 [TRM_EVENT_STOP] = GO(LEAVING, LEAVE),
+                [TRM_EVENT_STOP_NOW] = GO(LEAVING, LEAVE),
                 [TRM_EVENT_HOPELESS] = GO(LEAVING, LEAVE),
                 [TRM_EVENT_SUPERSEDED] = GO(LEAVING, ABANDON),
             },
@@ -33,6 +34,7 @@ static const struct entry table[TRM_RUN_STATE_COUNT][TRM_RUN_EVENT_COUNT] =
                 [TRM_EVENT_CHECKED] = GO(CLAIMING, CLAIM),
                 [TRM_EVENT_TOO_FEW] = GO(GATHERING, NONE),
                 [TRM_EVENT_STOP] = GO(LEAVING, LEAVE),
+                [TRM_EVENT_STOP_NOW] = GO(LEAVING, LEAVE),
                 [TRM_EVENT_SUPERSEDED] = GO(LEAVING, ABANDON),
             },
         [TRM_RUN_CLAIMING] =
@@ -40,8 +42,7 @@ static const struct entry table[TRM_RUN_STATE_COUNT][TRM_RUN_EVENT_COUNT] =
                 [TRM_EVENT_CLAIMED] = GO(LAUNCHING, LAUNCH),
                 [TRM_EVENT_SUPERSEDED] = GO(LEAVING, ABANDON),
                 [TRM_EVENT_STOP] = GO(LEAVING, LEAVE),
-                [TRM_EVENT_FAULT] = GO(FENCING, FENCE), /* a node was lost meanwhile */
-                [TRM_EVENT_HOPELESS] = GO(LEAVING, LEAVE),
+                [TRM_EVENT_STOP_NOW] = GO(LEAVING, LEAVE),
             },
         [TRM_RUN_LAUNCHING] =
             {
@@ -52,6 +53,7 @@ static const struct entry table[TRM_RUN_STATE_COUNT][TRM_RUN_EVENT_COUNT] =
                 [TRM_EVENT_JOB_STOPPED] = GO(LEAVING, LEAVE),
                 [TRM_EVENT_JOB_PAUSED] = GO(FENCING, FENCE),
                 [TRM_EVENT_JOB_REFUSED] = GO(LEAVING, LEAVE),
+                [TRM_EVENT_STOP_NOW] = GO(LEAVING, LEAVE),
                 [TRM_EVENT_SUPERSEDED] = GO(LEAVING, ABANDON),
             },
         [TRM_RUN_RUNNING] =
@@ -62,21 +64,25 @@ static const struct entry table[TRM_RUN_STATE_COUNT][TRM_RUN_EVENT_COUNT] =
                 [TRM_EVENT_JOB_STOPPED] = GO(LEAVING, LEAVE),
                 [TRM_EVENT_JOB_PAUSED] = GO(FENCING, FENCE),
                 [TRM_EVENT_JOB_REFUSED] = GO(LEAVING, LEAVE),
+                [TRM_EVENT_STOP_NOW] = GO(LEAVING, LEAVE),
                 [TRM_EVENT_SUPERSEDED] = GO(LEAVING, ABANDON),
             },
         [TRM_RUN_STOPPING] =
             {
+                [TRM_EVENT_STOP] = GO(STOPPING, ASK_STOP), /* there are more ranks to ask */
                 /* What is in memory alone would be lost: it is started again, and asked again. */
                 [TRM_EVENT_FAULT] = GO(FENCING, FENCE),
                 [TRM_EVENT_JOB_DONE] = GO(LEAVING, LEAVE),
                 [TRM_EVENT_JOB_STOPPED] = GO(LEAVING, LEAVE),
                 [TRM_EVENT_JOB_PAUSED] = GO(FENCING, FENCE),
                 [TRM_EVENT_JOB_REFUSED] = GO(LEAVING, LEAVE),
+                [TRM_EVENT_STOP_NOW] = GO(LEAVING, LEAVE),
                 [TRM_EVENT_SUPERSEDED] = GO(LEAVING, ABANDON),
             },
         [TRM_RUN_FENCING] =
             {
                 [TRM_EVENT_FENCED] = GO(GATHERING, AGAIN),
+                [TRM_EVENT_STOP_NOW] = GO(LEAVING, LEAVE),
                 [TRM_EVENT_SUPERSEDED] = GO(LEAVING, ABANDON),
             },
         [TRM_RUN_LEAVING] =

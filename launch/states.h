@@ -39,6 +39,7 @@ enum trm_run_event {
     TRM_EVENT_STEPPED,     /* launching: every rank has made a step */
     TRM_EVENT_FAULT,       /* a rank, a node, mpirun, progress: whatever ends an attempt */
     TRM_EVENT_STOP,        /* a person, a time limit, or growing asks for a stop */
+    TRM_EVENT_STOP_NOW,    /* a person does not want to wait for it */
     TRM_EVENT_JOB_DONE,    /* every rank left with its work done (0) */
     TRM_EVENT_JOB_STOPPED, /* every rank left after a checkpoint (75) */
     TRM_EVENT_JOB_PAUSED,  /* the same, and it was asked in order to go on with more nodes */

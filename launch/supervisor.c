@@ -238,7 +238,7 @@ static void on_signal(uv_signal_t *handle, int number)
     if (s->stop_wanted && number == SIGINT) { /* asked twice: a person does not want to wait */
         trm_supervisor_end_with(s, TRM_EXIT_REQUEUE,
                                 "stopped at once, without a checkpoint of the last steps");
-        trm_supervisor_event(s, TRM_EVENT_JOB_REFUSED);
+        trm_supervisor_event(s, TRM_EVENT_STOP_NOW);
         return;
     }
     trm_supervisor_asked(s, number, NULL);
@@ -328,6 +328,7 @@ static void tear_down(struct trm_supervisor *s)
 {
     for (int i = 0; i < s->nodes.count && s->agents; i++)
         trm_link_close(s->agents[i].link, true);
+    trm_job_close(s->job);
     trm_link_server_close(s->server);
     close_own_handles(s);
     trm_supervisor_agents_reap(s);

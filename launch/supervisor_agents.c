@@ -81,6 +81,8 @@ static void take_hello(struct agent *agent, const struct trm_message_hello *hell
         }
     }
     acknowledge(agent, hello->number, trm_clock_now_ns());
+    trm_supervisor_check_joined(agent);
+    trm_supervisor_send_kill(agent);
     if (s->state == TRM_RUN_LEAVING) {
         struct trm_message quit = {.type = TRM_MESSAGE_QUIT};
         trm_supervisor_send(agent, &quit);

@@ -14,7 +14,7 @@ static void leave_out(struct agent *agent, const char *reason)
     struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
 
     agent->checked = true;
-    agent->healthy = false;
+    node->healthy = false;
     node->state = TRM_NODE_UNHEALTHY;
     snprintf(node->reason, sizeof node->reason, "%.250s", reason);
     happened.node = node->host.name;
@@ -23,28 +23,45 @@ static void leave_out(struct agent *agent, const char *reason)
                    reason);
 }
 
-void trm_supervisor_check(struct trm_supervisor *s)
+static bool may_work(const struct agent *agent)
 {
+    enum trm_node_state state = node_of(agent)->state;
+
+    return agent->link && (state == TRM_NODE_READY || state == TRM_NODE_UNHEALTHY);
+}
+
+static void ask(struct agent *agent)
+{
+    struct trm_supervisor *s = agent->supervisor;
     char *arguments[] = {(char *)(uintptr_t)s->settings->trainer, "--self-test"};
 
+    agent->check_id = ++s->check_ids;
+    struct trm_message message = {
+        .type = TRM_MESSAGE_CHECK,
+        .check = {.id = agent->check_id,
+                  .timeout_ms = s->config->health_timeout_ms,
+                  .argument_count = 2,
+                  .arguments = arguments,
+                  .command = s->config->health_command},
+    };
+    trm_supervisor_send(agent, &message);
+}
+
+void trm_supervisor_check(struct trm_supervisor *s)
+{
     for (int i = 0; i < s->nodes.count; i++) {
         struct agent *agent = &s->agents[i];
-        agent->checked = agent->healthy = false;
+        agent->checked = node_of(agent)->healthy = false;
         agent->check_id = 0;
-        if (!agent->link || s->nodes.items[i].state == TRM_NODE_QUARANTINED ||
-            s->nodes.items[i].state == TRM_NODE_EXCLUDED)
-            continue;
-        agent->check_id = ++s->check_ids;
-        struct trm_message message = {
-            .type = TRM_MESSAGE_CHECK,
-            .check = {.id = agent->check_id,
-                      .timeout_ms = s->config->health_timeout_ms,
-                      .argument_count = 2,
-                      .arguments = arguments,
-                      .command = s->config->health_command},
-        };
-        trm_supervisor_send(agent, &message);
+        if (may_work(agent))
+            ask(agent);
     }
+}
+
+void trm_supervisor_check_joined(struct agent *agent)
+{
+    if (agent->supervisor->state == TRM_RUN_CHECKING && !agent->checked && may_work(agent))
+        ask(agent);
 }
 
 /* "version|fingerprint|checksum": equal on nodes that compute alike. */
@@ -74,7 +91,7 @@ void trm_supervisor_check_answer(struct agent *agent, const struct trm_message_h
         leave_out(agent, health->reason);
         return;
     }
-    agent->checked = agent->healthy = true;
+    agent->checked = node_of(agent)->healthy = true;
     read_fingerprint(health->report, agent->fingerprint, sizeof agent->fingerprint);
     node_of(agent)->state = TRM_NODE_READY;
     trm_supervisor_check_tick(agent->supervisor, trm_clock_now_ns());
@@ -83,7 +100,7 @@ void trm_supervisor_check_answer(struct agent *agent, const struct trm_message_h
 void trm_supervisor_check_lost(struct agent *agent)
 {
     agent->check_id = 0;
-    agent->checked = agent->healthy = false;
+    agent->checked = node_of(agent)->healthy = false;
 }
 
 /* Nodes that compute otherwise than most slots do are left out: their bits would differ. */
@@ -95,10 +112,10 @@ static void compare(struct trm_supervisor *s)
 
     for (int i = 0; i < s->nodes.count; i++) {
         int slots = 0;
-        if (!s->agents[i].healthy)
+        if (!s->nodes.items[i].healthy)
             continue;
         for (int j = 0; j < s->nodes.count; j++)
-            if (s->agents[j].healthy &&
+            if (s->nodes.items[j].healthy &&
                 strcmp(s->agents[i].fingerprint, s->agents[j].fingerprint) == 0)
                 slots += s->nodes.items[j].host.slots;
         if (slots > most_slots) {
@@ -107,7 +124,7 @@ static void compare(struct trm_supervisor *s)
         }
     }
     for (int i = 0; i < s->nodes.count; i++)
-        if (s->agents[i].healthy && strcmp(s->agents[i].fingerprint, most) != 0) {
+        if (s->nodes.items[i].healthy && strcmp(s->agents[i].fingerprint, most) != 0) {
             snprintf(reason, sizeof reason, "it computes as \"%s\", and most nodes as \"%s\"",
                      s->agents[i].fingerprint, most);
             leave_out(&s->agents[i], reason);
@@ -131,7 +148,7 @@ void trm_supervisor_check_tick(struct trm_supervisor *s, int64_t now_ns)
         leave_out(agent, "its health check did not answer in time");
     }
     compare(s);
-    if (trm_nodes_fit(&s->nodes, &s->want) > 0)
+    if (trm_nodes_fit_healthy(&s->nodes, &s->want) > 0)
         trm_supervisor_event(s, TRM_EVENT_CHECKED);
     else
         trm_supervisor_event(s, TRM_EVENT_TOO_FEW);

@@ -19,12 +19,11 @@ struct fault trm_supervisor_fault_init(enum fault_kind kind)
 void trm_supervisor_fault(struct trm_supervisor *s, const struct fault *fault)
 {
     switch (s->state) {
-    case TRM_RUN_CLAIMING:
     case TRM_RUN_LAUNCHING:
     case TRM_RUN_RUNNING:
     case TRM_RUN_STOPPING:
         break;
-    default: /* the first cause counts, and it is known */
+    default: /* the first cause counts, and it is known; before a start there is nothing to break */
         return;
     }
     s->fault = *fault;
@@ -171,16 +170,24 @@ void trm_supervisor_fence(struct trm_supervisor *s)
     trm_supervisor_fence_tick(s, trm_clock_now_ns());
 }
 
-static void send_kill(struct trm_supervisor *s)
+void trm_supervisor_send_kill(struct agent *agent)
 {
+    struct trm_supervisor *s = agent->supervisor;
     struct trm_message message = {.type = TRM_MESSAGE_KILL, .kill = {.attempt = s->claim.attempt}};
 
+    if (s->state != TRM_RUN_FENCING || !s->fence_sent || agent->asked != s->claim.attempt ||
+        agent->dead >= s->claim.attempt)
+        return;
     snprintf(message.kill.reason, sizeof message.kill.reason, "%.1000s", s->last_fault);
-    for (int i = 0; i < s->nodes.count; i++)
-        if (s->agents[i].asked == s->claim.attempt)
-            trm_supervisor_send(&s->agents[i], &message);
-    trm_supervisor_kill_mpirun(s);
+    trm_supervisor_send(agent, &message);
+}
+
+static void send_kills(struct trm_supervisor *s)
+{
     s->fence_sent = true;
+    for (int i = 0; i < s->nodes.count; i++)
+        trm_supervisor_send_kill(&s->agents[i]);
+    trm_supervisor_kill_mpirun(s);
 }
 
 /* No rank of the attempt can be alive on this node: it proved that, or its lease is over. */
@@ -213,7 +220,7 @@ void trm_supervisor_fence_tick(struct trm_supervisor *s, int64_t now_ns)
     if (!s->fault_told)
         tell(s);
     if (!s->fence_sent)
-        send_kill(s);
+        send_kills(s);
     if (s->mpirun_runs)
         return;
     bool all = true;
@@ -279,14 +286,17 @@ void trm_supervisor_again(struct trm_supervisor *s)
     struct fault *fault = &s->fault;
     struct trm_node *node = fault->node[0] ? trm_nodes_find(&s->nodes, fault->node) : NULL;
 
-    if (fault->kind == FAULT_NONE) /* paused in order to grow */
+    if (fault->kind == FAULT_NONE) { /* paused in order to grow */
+        if (s->stop_wanted)          /* all is on disk */
+            trm_supervisor_event(s, TRM_EVENT_STOP);
         return;
+    }
     s->recovering = true;
-    if (fault->blames_node && node && node->state != TRM_NODE_EXCLUDED) {
+    if (fault->blames_node && node && node->state != TRM_NODE_EXCLUDED &&
+        node->state != TRM_NODE_QUARANTINED) {
         struct agent *agent = &s->agents[node - s->nodes.items];
-        enum trm_node_state before = node->state;
         trm_nodes_blame(node, s->want.quarantine_after, fault->cause);
-        if (node->state == TRM_NODE_QUARANTINED && before != TRM_NODE_QUARANTINED) {
+        if (node->state == TRM_NODE_QUARANTINED) {
             struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
             happened.node = node->host.name;
             happened.cause = node->reason;

@@ -5,7 +5,8 @@
  *   supervisor_start.c   agents: starting them
  *   supervisor_agents.c  agents: messages, leases, the exclude file
  *   supervisor_check.c   health checks before an attempt
- *   supervisor_job.c     one attempt: claim, mpirun, and what its end means
+ *   supervisor_claim.c   attempts' numbers on disk: claims, and looks at them
+ *   supervisor_job.c     one attempt: mpirun, and what its end means
  *   supervisor_fault.c   what broke, fencing, blame, giving up
  *   supervisor_watch.c   progress, verdicts, stragglers, growing, status.json
  */
@@ -20,6 +21,7 @@
 #include "launch/attempt.h"
 #include "launch/events.h"
 #include "launch/fault.h"
+#include "launch/job.h"
 #include "launch/link.h"
 #include "launch/message.h"
 #include "launch/mpirun.h"
@@ -44,7 +46,7 @@ struct agent {
     struct trm_rank_report *reports; /* owned: of the newest beat */
     /* Health. */
     int64_t check_id; /* under way; 0: none */
-    bool checked, healthy;
+    bool checked;     /* it answered; how is in its node */
     char fingerprint[512];
     /* Starting it. */
     uv_process_t starter;
@@ -96,17 +98,13 @@ struct trm_supervisor {
     int64_t inherited_until_ns; /* ranks of the supervisor before may be alive until then */
 
     /* The attempt. */
-    uv_process_t mpirun;
-    uv_pipe_t mpirun_errors;
+    struct trm_job *job; /* owned: mpirun, or srun; NULL before the first */
     bool mpirun_runs, mpirun_ended;
     int64_t mpirun_status, mpirun_ended_ns;
     int mpirun_signal;
     int signal_rank, signal_number; /* from mpirun's words; -1, 0 */
-    char line[2048];                /* of mpirun's errors, unfinished */
-    size_t line_bytes;
-    char banner[1024]; /* mpirun's own words */
+    char banner[1024];              /* mpirun's own words */
     bool in_banner;
-    char read_buffer[8192];
     struct fault fault;
     bool recovering; /* fault is of the attempt before */
     bool fault_told, fence_sent;

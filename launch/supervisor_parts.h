@@ -40,24 +40,30 @@ void trm_supervisor_agents_reap(struct trm_supervisor *s);
 
 /* supervisor_check.c */
 void trm_supervisor_check(struct trm_supervisor *s);
+/* A node answers, perhaps again, while others are checked. */
+void trm_supervisor_check_joined(struct agent *agent);
 void trm_supervisor_check_answer(struct agent *agent, const struct trm_message_health *health);
 void trm_supervisor_check_tick(struct trm_supervisor *s, int64_t now_ns);
 /* A node that is being checked went away. */
 void trm_supervisor_check_lost(struct agent *agent);
 
-/* supervisor_job.c */
+/* supervisor_claim.c */
 void trm_supervisor_claim(struct trm_supervisor *s);
+void trm_supervisor_claim_check_tick(struct trm_supervisor *s, int64_t now_ns);
+
+/* supervisor_job.c */
 void trm_supervisor_launch(struct trm_supervisor *s);
 void trm_supervisor_begun(struct agent *agent, const struct trm_message_begun *begun);
 void trm_supervisor_job_tick(struct trm_supervisor *s, int64_t now_ns);
 void trm_supervisor_ask_stop(struct trm_supervisor *s);
 void trm_supervisor_kill_mpirun(struct trm_supervisor *s);
-void trm_supervisor_claim_check_tick(struct trm_supervisor *s, int64_t now_ns);
 
 /* supervisor_fault.c */
 /* Describes what broke, once per attempt, and moves on. */
 void trm_supervisor_fault(struct trm_supervisor *s, const struct fault *fault);
 void trm_supervisor_fence(struct trm_supervisor *s);
+/* To an agent that has not proved yet that it is free of ranks; to one that came back, again. */
+void trm_supervisor_send_kill(struct agent *agent);
 void trm_supervisor_fence_tick(struct trm_supervisor *s, int64_t now_ns);
 void trm_supervisor_again(struct trm_supervisor *s);
 void trm_supervisor_node_lost(struct agent *agent, const char *reason);

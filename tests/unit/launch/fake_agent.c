@@ -20,7 +20,7 @@ static void say_hello(struct fake_agent *agent)
     snprintf(hello.hello.run_id, sizeof hello.hello.run_id, "run");
     snprintf(hello.hello.hostname, sizeof hello.hello.hostname, "%s", agent->node);
     snprintf(hello.hello.boot_id, sizeof hello.hello.boot_id, "boot");
-    snprintf(hello.hello.version, sizeof hello.hello.version, "0.1.0");
+    snprintf(hello.hello.version, sizeof hello.hello.version, "%s", agent->version);
     assert_int_equal(trm_link_send(agent->link, &hello, NULL), TRM_OK);
 }
 
@@ -42,16 +42,21 @@ static void on_closed(struct trm_link *link, const char *reason, void *context)
     agent->link = NULL;
 }
 
+void fake_agent_begun(struct fake_agent *agent)
+{
+    struct trm_message reply = {.type = TRM_MESSAGE_BEGUN};
+    reply.begun.attempt = agent->attempt;
+    reply.begun.ok = true;
+    trm_link_send(agent->link, &reply, NULL);
+}
+
 static void answer(struct fake_agent *agent, const struct trm_message *message)
 {
     struct trm_message reply = {.type = TRM_MESSAGE_BYE};
     switch (message->type) {
     case TRM_MESSAGE_BEGIN:
-        agent->attempt = message->begin.attempt;
-        reply.type = TRM_MESSAGE_BEGUN;
-        reply.begun.attempt = agent->attempt;
-        reply.begun.ok = true;
-        break;
+        fake_agent_begun(agent);
+        return;
     case TRM_MESSAGE_KILL:
         agent->dead = message->kill.attempt;
         reply.type = TRM_MESSAGE_DEAD;
@@ -75,7 +80,9 @@ static void on_message(struct trm_link *link, struct trm_message *message, void 
     struct fake_agent *agent = context;
     (void)link;
     agent->received[message->type]++;
-    if (agent->silent)
+    if (message->type == TRM_MESSAGE_BEGIN)
+        agent->attempt = message->begin.attempt;
+    if (agent->silent || agent->deaf[message->type])
         return;
     if (message->type == TRM_MESSAGE_ACK)
         agent->acknowledged = message->number;
@@ -106,25 +113,44 @@ static void on_beat(uv_timer_t *timer)
         fake_agent_beat(agent);
 }
 
+void fake_agent_connect(struct fake_agent *agent)
+{
+    static const struct trm_link_events events = {on_open, on_message, on_closed};
+    const struct trm_link_target target = {.host = "127.0.0.1",
+                                           .port = agent->port,
+                                           .node = agent->node,
+                                           .token = agent->token,
+                                           .timeout_ms = 20000};
+    assert_int_equal(trm_link_connect(agent->loop, &target, &events, agent, &agent->link, NULL),
+                     TRM_OK);
+}
+
+void fake_agent_cut(struct fake_agent *agent)
+{
+    trm_link_close(agent->link, false);
+    agent->link = NULL;
+    agent->open = false;
+}
+
 void fake_agent_start(struct fake_agent *agent, uv_loop_t *loop, int port,
                       const struct trm_wire_token *token, const char *node, int beat_ms)
 {
-    static const struct trm_link_events events = {on_open, on_message, on_closed};
-    const struct trm_link_target target = {
-        .host = "127.0.0.1", .port = port, .node = node, .token = token, .timeout_ms = 20000};
-    *agent = (struct fake_agent){.number = -1, .acknowledged = -1};
+    *agent = (struct fake_agent){.number = -1,
+                                 .acknowledged = -1,
+                                 .version = "0.1.0",
+                                 .loop = loop,
+                                 .port = port,
+                                 .token = token};
     snprintf(agent->node, sizeof agent->node, "%s", node);
     uv_timer_init(loop, &agent->beat_timer);
     agent->beat_timer.data = agent;
     if (beat_ms > 0)
         uv_timer_start(&agent->beat_timer, on_beat, (uint64_t)beat_ms, (uint64_t)beat_ms);
-    assert_int_equal(trm_link_connect(loop, &target, &events, agent, &agent->link, NULL), TRM_OK);
+    fake_agent_connect(agent);
 }
 
 void fake_agent_stop(struct fake_agent *agent)
 {
-    trm_link_close(agent->link, false);
-    agent->link = NULL;
-    agent->open = false;
+    fake_agent_cut(agent);
     uv_close((uv_handle_t *)&agent->beat_timer, NULL);
 }

@@ -17,9 +17,14 @@ struct fake_agent {
     int64_t number, acknowledged; /* of beats; -1: none */
     int64_t attempt, dead;
     int received[TRM_MESSAGE_TYPES];
+    bool deaf[TRM_MESSAGE_TYPES]; /* to these messages, which it counts and does not answer */
     char closed_reason[256];
-    bool open, silent;             /* silent: answers nothing, and sends no beats */
-    struct trm_rank_report *ranks; /* what beats report, [rank_count]; borrowed */
+    bool open, silent;   /* silent: answers nothing, and sends no beats */
+    const char *version; /* "0.1.0" */
+    uv_loop_t *loop;
+    int port;
+    const struct trm_wire_token *token; /* borrowed */
+    struct trm_rank_report *ranks;      /* what beats report, [rank_count]; borrowed */
     int rank_count;
 };
 
@@ -27,6 +32,13 @@ struct fake_agent {
 void fake_agent_start(struct fake_agent *agent, uv_loop_t *loop, int port,
                       const struct trm_wire_token *token, const char *node, int beat_ms);
 void fake_agent_beat(struct fake_agent *agent);
+
+/* Cuts the connection, and makes it again, as after a link that flapped. */
+void fake_agent_cut(struct fake_agent *agent);
+void fake_agent_connect(struct fake_agent *agent);
+
+/* Answers a BEGIN that it was deaf to. */
+void fake_agent_begun(struct fake_agent *agent);
 
 /* Cuts the connection and stops the timer; the struct may go once the loop has run out. */
 void fake_agent_stop(struct fake_agent *agent);

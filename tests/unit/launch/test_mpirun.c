@@ -43,6 +43,7 @@ static void mpirun_is_told_ranks_per_node_in_order_and_no_secret(void **state)
     (void)state;
     assert_int_equal(trm_nodes_create(hosts, 3, &nodes, &err), TRM_OK);
     nodes.items[0].state = nodes.items[2].state = TRM_NODE_READY;
+    nodes.items[0].healthy = nodes.items[2].healthy = true;
     trm_nodes_assign(&nodes, 6);
     settings.nodes = &nodes;
     trm_mpirun_words(&settings, &words);
@@ -86,9 +87,22 @@ static void the_end_of_mpirun_is_put_into_words(void **state)
     assert_string_equal(trm_mpirun_describe(1, 0, text, sizeof text), "mpirun ended with status 1");
 }
 
+static void only_a_long_line_of_dashes_is_a_rule(void **state)
+{
+    static const char rule[] =
+        "--------------------------------------------------------------------------";
+
+    (void)state;
+    assert_true(trm_mpirun_is_rule(rule));
+    assert_false(trm_mpirun_is_rule("-----"));
+    assert_false(trm_mpirun_is_rule("----- profile of rank 3 -----"));
+    assert_false(trm_mpirun_is_rule(""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_a_long_line_of_dashes_is_a_rule),
         cmocka_unit_test(mpirun_is_told_ranks_per_node_in_order_and_no_secret),
         cmocka_unit_test(words_of_mpirun_name_rank_and_signal),
         cmocka_unit_test(the_end_of_mpirun_is_put_into_words),

@@ -20,8 +20,10 @@ static struct trm_nodes make(void)
         hosts[i].slots = 2;
     }
     assert_int_equal(trm_nodes_create(hosts, 5, &nodes, &err), TRM_OK);
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 5; i++) {
         nodes.items[i].state = TRM_NODE_READY;
+        nodes.items[i].healthy = true;
+    }
     return nodes;
 }
 
@@ -66,6 +68,21 @@ static void a_spare_takes_the_place_of_a_lost_node_and_keeps_it(void **state)
     nodes.items[1].state = TRM_NODE_READY;
     trm_nodes_assign(&nodes, 8);
     assert_ranks(&nodes, (int[]){2, 0, 2, 2, 2});
+    trm_nodes_destroy(&nodes);
+}
+
+static void no_rank_runs_on_a_node_whose_health_is_not_known(void **state)
+{
+    struct trm_nodes nodes = make();
+
+    (void)state;
+    nodes.items[0].healthy = false;
+    assert_int_equal(trm_nodes_fit_healthy(&nodes, &eight), 8);
+    trm_nodes_assign(&nodes, 8);
+    assert_ranks(&nodes, (int[]){0, 2, 2, 2, 2});
+    nodes.items[1].healthy = false;
+    assert_int_equal(trm_nodes_fit(&nodes, &eight), 8); /* it may be worth a check */
+    assert_int_equal(trm_nodes_fit_healthy(&nodes, &eight), 0);
     trm_nodes_destroy(&nodes);
 }
 
@@ -122,6 +139,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_nodes_work_and_the_last_one_is_the_spare),
         cmocka_unit_test(a_spare_takes_the_place_of_a_lost_node_and_keeps_it),
+        cmocka_unit_test(no_rank_runs_on_a_node_whose_health_is_not_known),
         cmocka_unit_test(without_a_spare_the_data_parallel_size_shrinks_if_it_may),
         cmocka_unit_test(a_node_that_fails_twice_is_quarantined),
         cmocka_unit_test(nodes_are_listed_as_people_do),

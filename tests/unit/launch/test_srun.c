@@ -30,6 +30,7 @@ static const char *words_for(int ranks)
 
     assert_int_equal(trm_nodes_create(hosts, 3, &nodes, &err), TRM_OK);
     nodes.items[0].state = nodes.items[2].state = TRM_NODE_READY;
+    nodes.items[0].healthy = nodes.items[2].healthy = true;
     trm_nodes_assign(&nodes, ranks);
     settings.nodes = &nodes;
     trm_srun_words(&settings, &words);

@@ -66,6 +66,23 @@ static void a_fault_is_fenced_and_tried_again(void **state)
     assert_int_equal(WALK(STOPPING, TRM_EVENT_FAULT, TRM_EVENT_FENCED), TRM_RUN_GATHERING);
 }
 
+static void a_person_who_does_not_want_to_wait_ends_it_in_every_state(void **state)
+{
+    (void)state;
+    for (int s = 0; s < TRM_RUN_LEAVING; s++) {
+        last = trm_states_next((enum trm_run_state)s, TRM_EVENT_STOP_NOW);
+        assert_int_equal(last.next, TRM_RUN_LEAVING);
+        assert_int_equal(last.action, TRM_ACTION_LEAVE);
+    }
+}
+
+static void a_stop_reaches_ranks_that_began_after_it(void **state)
+{
+    (void)state;
+    assert_int_equal(WALK(LAUNCHING, TRM_EVENT_STOP, TRM_EVENT_STOP), TRM_RUN_STOPPING);
+    assert_int_equal(last.action, TRM_ACTION_ASK_STOP);
+}
+
 static void another_supervisor_ends_this_one_in_every_state_with_a_job(void **state)
 {
     static const enum trm_run_state states[] = {
@@ -96,6 +113,8 @@ int main(void)
         cmocka_unit_test(a_run_without_trouble_goes_from_gathering_to_its_end),
         cmocka_unit_test(nothing_but_a_claim_launches_and_nothing_but_fencing_leads_back_to_it),
         cmocka_unit_test(a_fault_is_fenced_and_tried_again),
+        cmocka_unit_test(a_person_who_does_not_want_to_wait_ends_it_in_every_state),
+        cmocka_unit_test(a_stop_reaches_ranks_that_began_after_it),
         cmocka_unit_test(another_supervisor_ends_this_one_in_every_state_with_a_job),
         cmocka_unit_test(an_end_is_the_end),
     };

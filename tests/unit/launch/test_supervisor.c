@@ -1,0 +1,273 @@
+/* The supervisor's decisions, over fake agents: what is hard to strike with real processes. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/status.h"
+#include "fake_run.h"
+
+#define BEAT_MS 50
+
+/* Long where a busy machine must lapse nothing. */
+static const char *const calm[] = {"--heartbeat-interval-ms", "50", "--lease-ms", "20000", NULL};
+/* Short where what is tested is a lapse. */
+static const char *const hasty[] = {
+    "--heartbeat-interval-ms", "50",  "--lease-ms", "1000", "--node-wait-ms", "2000",
+    "--node-retry-ms",         "300", NULL};
+
+static void begin(struct fake_run *run, int nodes, int ranks, const char *launcher,
+                  const char *const *flags)
+{
+    fake_run_create(run, nodes, 1, BEAT_MS);
+    fake_run_supervise(run, ranks, launcher, flags);
+}
+
+/* Up to the first step of the first attempt. */
+static void reach_first_step(struct fake_run *run)
+{
+    fake_run_join(run, 0, run->nodes);
+    FAKE_RUN_WAIT(run, fake_run_launches(run) == 1);
+    fake_run_step(run, 1);
+    FAKE_RUN_WAIT(run, fake_run_tells(run, "\"event\":\"recovered\",\"attempt\":1"));
+}
+
+static void a_run_without_trouble_ends_with_0(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run, 2, 2, FAKE_RUN_LAUNCHER, calm);
+    reach_first_step(&run);
+    fake_run_exit(&run, TRM_EXIT_OK);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_OK);
+    assert_int_equal(fake_run_received(&run, TRM_MESSAGE_CHECK), 2);
+    assert_int_equal(fake_run_received(&run, TRM_MESSAGE_QUIT), 2);
+    assert_true(fake_run_tells(&run, "\"event\":\"end\",\"attempt\":1"));
+    fake_run_destroy(&run);
+}
+
+static void a_rank_that_dies_is_fenced_and_followed_by_another_attempt(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run, 2, 2, FAKE_RUN_LAUNCHER, calm);
+    reach_first_step(&run);
+    fake_run_gone(&run, 1, 1, 7);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    assert_int_equal(fake_run_received(&run, TRM_MESSAGE_KILL), 2);
+    assert_true(fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\""));
+    fake_run_step(&run, 8);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"recovered\",\"attempt\":2"));
+    fake_run_exit(&run, TRM_EXIT_OK);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_OK);
+    fake_run_destroy(&run);
+}
+
+/* The first launcher leaves a child behind that holds its standard error, as an ssh to a dead node
+ * would: it disturbs neither the next attempt nor the end. */
+static void a_launcher_whose_children_outlive_it_holds_up_nothing(void **state)
+{
+    struct fake_run run;
+    int64_t begin_ns;
+
+    (void)state;
+    begin(&run, 2, 2, "setsid sleep 100 >/dev/null & exec sleep 600", calm);
+    reach_first_step(&run);
+    for (int attempt = 1; attempt < 4; attempt++) {
+        fake_run_gone(&run, 1, 1, 7 * attempt);
+        FAKE_RUN_WAIT(&run, fake_run_launches(&run) == attempt + 1);
+        fake_run_step(&run, 7 * attempt + 1);
+    }
+    fake_run_exit(&run, TRM_EXIT_OK);
+    begin_ns = trm_clock_now_ns();
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_OK);
+    assert_true(trm_clock_now_ns() - begin_ns < INT64_C(30000000000));
+    fake_run_destroy(&run);
+}
+
+static void a_stop_while_nodes_are_gathered_ends_with_75(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run, 2, 2, FAKE_RUN_LAUNCHER, calm);
+    fake_run_join(&run, 0, 1);
+    kill(run.supervisor, SIGTERM);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_REQUEUE);
+    assert_int_equal(fake_run_launches(&run), 0);
+    fake_run_destroy(&run);
+}
+
+static void a_stop_while_nodes_are_checked_ends_with_75(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run, 2, 2, FAKE_RUN_LAUNCHER, calm);
+    fake_run_join(&run, 0, 2);
+    run.agents[1].deaf[TRM_MESSAGE_CHECK] = true;
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_CHECK] == 1);
+    kill(run.supervisor, SIGTERM);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_REQUEUE);
+    assert_int_equal(fake_run_launches(&run), 0);
+    fake_run_destroy(&run);
+}
+
+static void a_stop_before_the_first_ranks_begin_ends_with_75(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run, 2, 2, FAKE_RUN_LAUNCHER, calm);
+    fake_run_join(&run, 0, 2);
+    run.agents[1].deaf[TRM_MESSAGE_BEGIN] = true;
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_BEGIN] == 1);
+    kill(run.supervisor, SIGTERM);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_REQUEUE);
+    assert_int_equal(fake_run_launches(&run), 0);
+    fake_run_destroy(&run);
+}
+
+/* What is in memory alone shall become durable, so a run that recovers starts again. An agent that
+ * had not begun when the stop came is told of it when it has. */
+static void a_stop_in_a_recovery_reaches_ranks_that_begin_after_it(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run, 2, 2, FAKE_RUN_LAUNCHER, calm);
+    reach_first_step(&run);
+    run.agents[1].deaf[TRM_MESSAGE_BEGIN] = true;
+    fake_run_gone(&run, 0, 0, 7);
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_BEGIN] == 2);
+    kill(run.supervisor, SIGTERM);
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_STOP] == 1);
+    fake_agent_begun(&run.agents[1]);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_STOP] == 2);
+    fake_run_step(&run, 8);
+    fake_run_exit(&run, TRM_EXIT_REQUEUE);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_REQUEUE);
+    fake_run_destroy(&run);
+}
+
+/* A person who asks twice does not wait, whatever the supervisor waits for. */
+static void two_interrupts_end_it_while_it_fences(void **state)
+{
+    struct fake_run run;
+    int64_t begin_ns;
+
+    (void)state;
+    begin(&run, 2, 2, FAKE_RUN_LAUNCHER, calm);
+    reach_first_step(&run);
+    run.agents[1].deaf[TRM_MESSAGE_KILL] = true;
+    fake_run_gone(&run, 0, 0, 7);
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_KILL] == 1);
+    kill(run.supervisor, SIGINT);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"stop\""));
+    kill(run.supervisor, SIGINT);
+    begin_ns = trm_clock_now_ns();
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_REQUEUE);
+    assert_true(trm_clock_now_ns() - begin_ns < INT64_C(15000000000)); /* less than the lease */
+    assert_int_equal(fake_run_launches(&run), 1);
+    fake_run_destroy(&run);
+}
+
+static void a_node_that_never_begins_is_given_up(void **state)
+{
+    static const char *const flags[] = {"--heartbeat-interval-ms", "50",   "--lease-ms", "1000",
+                                        "--start-timeout-ms",      "1500", NULL};
+    struct fake_run run;
+
+    (void)state;
+    fake_run_create(&run, 3, 1, BEAT_MS);
+    fake_run_supervise(&run, 2, FAKE_RUN_LAUNCHER, flags);
+    fake_run_join(&run, 0, 3);
+    run.agents[1].deaf[TRM_MESSAGE_BEGIN] = run.agents[1].deaf[TRM_MESSAGE_KILL] = true;
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
+    assert_true(fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\""));
+    assert_true(fake_run_tells(&run, "\"event\":\"attempt\",\"attempt\":2"));
+    assert_int_equal(run.agents[2].received[TRM_MESSAGE_BEGIN], 1);
+    fake_run_destroy(&run);
+}
+
+/* Its arithmetic may differ: no rank runs on a node that has not passed its check. */
+static void a_node_that_comes_while_others_are_checked_is_checked_too(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    fake_run_create(&run, 3, 1, BEAT_MS);
+    fake_run_supervise(&run, 2, FAKE_RUN_LAUNCHER, calm);
+    fake_run_join(&run, 1, 3);
+    run.agents[2].deaf[TRM_MESSAGE_CHECK] = true;
+    FAKE_RUN_WAIT(&run, run.agents[2].received[TRM_MESSAGE_CHECK] == 1);
+    fake_run_join(&run, 0, 1); /* the first of the host file, so it would be taken */
+    FAKE_RUN_WAIT(&run, run.agents[0].acknowledged >= 0);
+    run.agents[2].silent = true;
+    fake_agent_cut(&run.agents[2]);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
+    assert_int_equal(run.agents[0].received[TRM_MESSAGE_CHECK], 1);
+    assert_int_equal(run.agents[0].received[TRM_MESSAGE_BEGIN], 1);
+    fake_run_destroy(&run);
+}
+
+/* A link that breaks just then takes the order to kill with it. */
+static void a_node_that_comes_back_while_it_is_fenced_is_told_to_kill_again(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run, 2, 2, FAKE_RUN_LAUNCHER, calm);
+    reach_first_step(&run);
+    run.agents[1].deaf[TRM_MESSAGE_KILL] = true;
+    fake_run_gone(&run, 0, 0, 7);
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_KILL] == 1);
+    fake_agent_cut(&run.agents[1]);
+    run.agents[1].deaf[TRM_MESSAGE_KILL] = false;
+    fake_agent_connect(&run.agents[1]);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    fake_run_destroy(&run);
+}
+
+static void a_silent_node_is_lost_and_its_lease_waited_out(void **state)
+{
+    struct fake_run run;
+    int64_t silent_ns, lease_ns = INT64_C(1000000000);
+
+    (void)state;
+    fake_run_create(&run, 3, 1, BEAT_MS);
+    fake_run_supervise(&run, 2, FAKE_RUN_LAUNCHER, hasty);
+    reach_first_step(&run);
+    silent_ns = trm_clock_now_ns();
+    run.agents[1].silent = true;
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    assert_true(trm_clock_now_ns() - silent_ns >= lease_ns);
+    assert_true(fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\""));
+    assert_true(fake_run_tells(&run, "\"nodes\":\"node0 and node2\""));
+    fake_run_destroy(&run);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_run_without_trouble_ends_with_0),
+        cmocka_unit_test(a_rank_that_dies_is_fenced_and_followed_by_another_attempt),
+        cmocka_unit_test(a_launcher_whose_children_outlive_it_holds_up_nothing),
+        cmocka_unit_test(a_stop_while_nodes_are_gathered_ends_with_75),
+        cmocka_unit_test(a_stop_while_nodes_are_checked_ends_with_75),
+        cmocka_unit_test(a_stop_before_the_first_ranks_begin_ends_with_75),
+        cmocka_unit_test(a_stop_in_a_recovery_reaches_ranks_that_begin_after_it),
+        cmocka_unit_test(two_interrupts_end_it_while_it_fences),
+        cmocka_unit_test(a_node_that_never_begins_is_given_up),
+        cmocka_unit_test(a_node_that_comes_while_others_are_checked_is_checked_too),
+        cmocka_unit_test(a_node_that_comes_back_while_it_is_fenced_is_told_to_kill_again),
+        cmocka_unit_test(a_silent_node_is_lost_and_its_lease_waited_out),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
