@@ -150,7 +150,9 @@ static void add_body(struct script *script, const struct trm_batch *batch)
                       "esac\n");
     else
         fprintf(file, "case $code in\n"
-                      "69 | 75 | 138 | 143) scontrol requeue \"$SLURM_JOB_ID\" ;; # it can go on\n"
+                      "69 | 75 | 138 | 143) # it can go on, unless somebody cancelled the job\n"
+                      "    [ -z \"$(squeue -h -t RUNNING -j \"$SLURM_JOB_ID\")\" ] || "
+                      "scontrol requeue \"$SLURM_JOB_ID\" ;;\n"
                       "esac\n");
     fprintf(file, "exit \"$code\"\n");
 }

@@ -109,19 +109,24 @@ slurm_no_jobs() {
     [ -z "$(on_slurm squeue -h -o %i)" ]
 }
 
+slurm_ended() { # HOST DAEMON
+    [ -z "$(hosts_pids "$1" "$2")" ]
+}
+
 slurm_down() {
     local host name
     on_slurm scancel --user=root || true
     wait_until 30 "no job is left" slurm_no_jobs
-    for host in "${slurm_nodes[@]}" "$slurm_controller"; do
-        for name in slurmd slurmctld munged; do
+    # Each while those live that it may want to talk to before it ends.
+    for name in slurmctld slurmd munged; do
+        for host in "${slurm_nodes[@]}" "$slurm_controller"; do
             kill $(hosts_pids "$host" "$name") 2>/dev/null || true
+        done
+        for host in "${slurm_nodes[@]}" "$slurm_controller"; do
+            wait_until 30 "$name on $host has ended" slurm_ended "$host" "$name"
         done
     done
     for host in "${slurm_nodes[@]}" "$slurm_controller"; do
-        for name in slurmd slurmctld munged; do
-            wait_until 30 "$name on $host has ended" test -z "$(hosts_pids "$host" "$name")"
-        done
         hosts_exec "$host" rm -rf /run/munge "/run/slurmd.$host" /run/slurmd.pid /run/slurmctld.pid
     done
 }

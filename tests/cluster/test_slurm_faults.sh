@@ -10,9 +10,12 @@ hosts_up 4 head
 slurm_up head node1 node2 node3 node4
 must_train one 1
 
+# A parked rank is not to be taken for one that hangs, nor a busy node for lost.
+options=(--progress-timeout-floor-ms 60000 --lease-ms 2000)
+
 # park_at NAME RANK STEP [OPTION...]: a job whose rank waits there; sets $job and $parked_host.
 park_at() {
-    write_batch "$1" "${@:4}" --progress-timeout-floor-ms 60000
+    write_batch "$1" "${@:4}" "${options[@]}"
     TRAINER=$(faulty_trainer "$2,$3,grad_exchange,1,park") submit_run "$1"
     parked "$2" "$3" grad_exchange
 }
@@ -50,6 +53,23 @@ pass "once it is back, Slurm ends the agents of a node that was cut off"
 hosts_kill node2 # there slurmstepd goes on for minutes, trying to reach an srun that ended long ago
 hosts_boot node2
 slurm_node_up node2
+
+# A node that was cut off and is back while the job goes on: its agent must not have the job requeued.
+write_batch mended --nodes 3 --spares 1 "${options[@]}"
+TRAINER=$(faulty_trainer "1,7,grad_exchange,1,park;0,12,grad_exchange,2,park") submit_run mended
+parked 1 7 grad_exchange
+hosts_cut node2
+forget 1 7 grad_exchange
+parked 0 12 grad_exchange
+sleep 6 # its agent's patience is over
+hosts_mend node2
+wait_until 30 "node2 is back" grep -q 'node2 is back' "$scratch/mended.log"
+sleep 5 # longer than its orphan command would wait
+release 0 12 grad_exchange
+job_ends mended "$job" COMPLETED
+job_restarts "$job" 0 || fail "a node that came back had the job requeued"
+same one mended "a node that was cut off and comes back leaves the job alone"
+wait_until 60 "node2 is idle" slurm_node_is_idle node2
 
 # The batch host: nobody is left there to notice.
 park_at batch 1 9 --nodes 3 --spares 1

@@ -10,11 +10,12 @@ hosts_up 2 head
 slurm_up head node1 node2
 must_train one 1
 
-# A parked rank is not to be taken for one that hangs.
-options=(--nodes 2 --progress-timeout-floor-ms 60000 --eval-interval 4 --save-interval 3)
+# A parked rank is not to be taken for one that hangs, nor a node for lost where all is so busy.
+options=(--nodes 2 --progress-timeout-floor-ms 60000 --lease-ms 20000 --linger-ms 30000 --eval-interval 4 --save-interval 3)
 
 # Slurm itself signals, up to a minute before the time that was asked for.
 time_limit() {
+    tested=limit
     write_batch limit "${options[@]}"
     TRAINER=$(faulty_trainer "1,7,optimizer,1,park") submit_run limit --time=1 --signal=B:USR1@55
     parked 1 7 optimizer
@@ -29,32 +30,75 @@ time_limit() {
 # preempt NAME PHASE:STEP ...: one job, asked to stop in the first of these phases in its first start, and
 # in another one in each that follows.
 preempt() {
-    local name=$1 faults= i step phase
+    local faults= i step phase
+    tested=$1
     shift
     local phases=("$@")
     for i in "${!phases[@]}"; do
         faults+="1,${phases[i]#*:},${phases[i]%:*},$((i + 1)),park;"
     done
-    write_batch "$name" "${options[@]}"
-    TRAINER=$(faulty_trainer "${faults%;}") submit_run "$name"
+    write_batch "$tested" "${options[@]}"
+    TRAINER=$(faulty_trainer "${faults%;}") submit_run "$tested"
     for i in "${!phases[@]}"; do
         step=${phases[i]#*:} phase=${phases[i]%:*}
         parked 1 "$step" "$phase"
         [ "$parked_attempt" = $((i + 1)) ] || fail "parked in attempt $parked_attempt, not $((i + 1))"
         on_slurm scancel --signal=TERM "$job"
-        wait_until 30 "the stop in $phase is told" has_events "$name" stop $((i + 1))
+        wait_until 30 "the stop in $phase is told" has_events "$tested" stop $((i + 1))
         release 1 "$step" "$phase"
         wait_until 60 "the job stopped in $phase is requeued" job_restarts "$job" $((i + 1))
         pass "asked to stop in $phase of step $step, the job is requeued"
     done
-    job_ends "$name" "$job" COMPLETED
-    same one "$name" "a job that was stopped in ${phases[*]%:*} ends with the same bits"
+    job_ends "$tested" "$job" COMPLETED
+    same one "$tested" "a job that was stopped in ${phases[*]%:*} ends with the same bits"
+}
+
+# A job whose time is always up before its first step: it saves nothing, and ends the chain itself.
+hopeless() {
+    local starts=0
+    tested=hopeless
+    write_batch hopeless "${options[@]}"
+    TRAINER=$(faulty_trainer "0,0,startup,*,park") submit_run hopeless
+    until job_is_over "$job"; do
+        [ -e "$scratch/parked.0.0.startup" ] || { sleep 0.1; continue; }
+        starts=$((starts + 1))
+        [ $starts -lt 5 ] || fail "a job that gets nowhere started $starts times"
+        on_slurm scancel --signal=USR1 --batch "$job"
+        wait_until 30 "stop $starts is told" has_events hopeless stop $starts
+        release 0 0 startup
+        wait_until 60 "start $starts is over" job_left_start "$job" $starts
+    done
+    job_is "$job" FAILED && [ "$(job_field "$job" ExitCode)" = 72:0 ] ||
+        { cat "$scratch/hopeless.log"; fail "a job that gets nowhere is $(job_field "$job" JobState), $(job_field "$job" ExitCode)"; }
+    [ ! -d "$scratch/hopeless/checkpoints" ] || [ "$(final hopeless)" = "$scratch/hopeless/checkpoints/step-00000000" ] ||
+        fail "it got somewhere: $(final hopeless)"
+    pass "a job without progress between two starts ends itself, after $starts starts"
+}
+job_left_start() { # JOB NUMBER
+    job_is_over "$1" || [ "$(job_field "$1" Restarts)" -ge "$2" ]
+}
+
+# A person's scancel is final, though the script is told of it, too, and saves if there is time.
+cancelled() {
+    tested=cancelled
+    write_batch cancelled "${options[@]}"
+    TRAINER=$(faulty_trainer "1,5,optimizer,1,park") submit_run cancelled
+    parked 1 5 optimizer
+    on_slurm scancel "$job"
+    release 1 5 optimizer
+    wait_until 60 "the job is over" job_is_over "$job"
+    sleep 1
+    job_is "$job" CANCELLED && job_restarts "$job" 0 || fail "a cancelled job is $(job_field "$job" JobState)"
+    pass "a job that is cancelled stays so"
 }
 
 # All at once: most of the time goes into Slurm's pause before a job that was requeued.
 runs=()
-for run in time_limit "preempt early startup:0 comm_init:0 forward:1" "preempt late grad_exchange:4 evaluate:8 save:9"; do
-    $run &
+for run in time_limit "preempt early startup:0 comm_init:0 forward:1" "preempt late grad_exchange:4 evaluate:8 save:9" hopeless cancelled; do
+    (
+        trap '[ $? = 0 ] || cat "$scratch/$tested.log"' EXIT
+        $run
+    ) &
     runs+=($!)
 done
 for run in "${runs[@]}"; do
