@@ -83,6 +83,18 @@ must_end asked 0 2 --train-iters 3000 --exit-interval 1000000
 must_train whole 2 --train-iters 3000
 same whole asked "stopped by SIGTERM with a checkpoint ($at), and gone on"
 
+# What an mpirun that was killed leaves, a remote shell say, keeps the pipe of its errors open.
+mkdir "$scratch/path"
+printf '#!/bin/sh\nsleep 60 >/dev/null &\necho $! >>%q\nexec %q "$@"\n' "$scratch/holders" "$(command -v mpirun)" >"$scratch/path/mpirun"
+chmod +x "$scratch/path/mpirun"
+export TRIREME_FAULT="1,5,forward,1,kill;1,10,forward,2,segv;0,15,forward,3,kill"
+PATH=$scratch/path:$PATH TRAINER=$faulty must_end held 0 2
+unset TRIREME_FAULT
+same plain held "four attempts, each of which left a process with mpirun's pipe"
+[ "$(wc -l <"$scratch/holders")" = 4 ] || fail "there were $(wc -l <"$scratch/holders") holders"
+kill $(cat "$scratch/holders") || fail "the supervisor waited until they had ended"
+pass "the supervisor waits for none of them"
+
 [ -z "$(ls -A "$TMPDIR")" ] || { ls -lR "$TMPDIR"; fail "files are left"; }
 for key in $(cat "$scratch"/*/supervisor/run.json | grep -o '[0-9a-f]\{16\}'); do
     [ -z "$(ls -d /dev/shm/trireme-"$key"* 2>/dev/null || true)" ] || fail "shared memory of run $key is left"
