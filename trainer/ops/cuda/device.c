@@ -210,8 +210,10 @@ static bool take(struct trm_device *dev, int ordinal)
                       cuda->gpu);
         return false;
     }
-    if (cublasLtCreate(&cuda->blas) != CUBLAS_STATUS_SUCCESS) {
-        trm_cuda_fail(dev, TRM_ERR_UNSUPPORTED, "cuBLASLt does not start on GPU %d", ordinal);
+    const cublasStatus_t started = cublasLtCreate(&cuda->blas);
+    if (started != CUBLAS_STATUS_SUCCESS) {
+        trm_cuda_fail(dev, TRM_ERR_UNSUPPORTED, "cuBLASLt does not start on GPU %d: %s", ordinal,
+                      cublasLtGetStatusString(started));
         return false;
     }
     return trm_cuda_check(dev, "start",
