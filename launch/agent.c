@@ -70,8 +70,26 @@ static void on_ranks_closed(void *context)
     release(context);
 }
 
-/* A new supervisor for this run has started an agent here: it is ours to serve now. The lease that
- * the old one gave runs on, and its ranks until the new one decides. */
+static enum trm_status may_hand_over(const struct trm_agent *agent,
+                                     const struct trm_agent_options *options, bool same,
+                                     struct trm_error *err)
+{
+    if (strcmp(options->run_id, agent->options.run_id) != 0)
+        return trm_error_set(err, TRM_ERR_MISMATCH, "it serves the run \"%s\", not \"%s\"",
+                             agent->options.run_id, options->run_id);
+    if (same && strcmp(options->node, agent->options.node) != 0)
+        return trm_error_set(err, TRM_ERR_MISMATCH,
+                             "this machine serves the run as node \"%s\" already, so it cannot be "
+                             "\"%s\" too: name it once in the host file",
+                             agent->options.node, options->node);
+    if (agent->phase != TRM_AGENT_SERVES)
+        return trm_error_set(err, TRM_ERR_MISMATCH, "it is leaving");
+    return TRM_OK;
+}
+
+/* A supervisor of this run has started an agent here: it is ours to serve now. Ranks of another
+ * supervisor are ended: what that one counts on, that they end with the lease that it gave, would
+ * not be so while the new one prolongs it. */
 static void on_handover(uv_poll_t *poll, int code, int events)
 {
     struct trm_agent *agent = poll->data;
@@ -83,11 +101,9 @@ static void on_handover(uv_poll_t *poll, int code, int events)
     enum trm_status status = trm_agent_place_receive(&agent->place, &connection, &options, &err);
     if (status == TRM_ERR_NOT_FOUND)
         return;
-    if (status == TRM_OK && strcmp(options.run_id, agent->options.run_id) != 0)
-        status = trm_error_set(&err, TRM_ERR_MISMATCH, "it serves the run \"%s\", not \"%s\"",
-                               agent->options.run_id, options.run_id);
-    if (status == TRM_OK && agent->phase != TRM_AGENT_SERVES)
-        status = trm_error_set(&err, TRM_ERR_MISMATCH, "it is leaving");
+    bool same = status == TRM_OK && trm_wire_token_equal(&options.token, &agent->options.token);
+    if (status == TRM_OK)
+        status = may_hand_over(agent, &options, same, &err);
     if (connection >= 0)
         trm_agent_place_answer(connection, status == TRM_OK ? NULL : err.text);
     if (status != TRM_OK) {
@@ -105,6 +121,8 @@ static void on_handover(uv_poll_t *poll, int code, int events)
     uv_timer_set_repeat(&agent->beat_timer, (uint64_t)options.heartbeat_ms);
     trm_wire_token_forget(&options.token);
     trm_agent_disconnect(agent, false);
+    if (!same && agent->attempt > agent->dead)
+        trm_agent_fence(agent, agent->attempt);
     trm_agent_connect(agent);
 }
 

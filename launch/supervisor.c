@@ -14,6 +14,7 @@
 
 #define TICK_MS        20
 #define LEAVE_LIMIT_NS INT64_C(5000000000) /* for agents to clean up and go */
+#define FAREWELL_NS    INT64_C(2000000000) /* for mpirun, behind its ranks */
 
 double trm_supervisor_seconds(int64_t from_ns, int64_t to_ns)
 {
@@ -62,17 +63,40 @@ static void say_too_few(struct trm_supervisor *s)
                 (size_t)snprintf(words + length, sizeof words - length, "; %s is %s: %s",
                                  node->host.name, trm_node_state_name(node->state), node->reason);
     }
-    trm_supervisor_end_with(s, TRM_EXIT_UNAVAILABLE,
+    trm_supervisor_end_with(s, s->stop_wanted ? TRM_EXIT_REQUEUE : TRM_EXIT_UNAVAILABLE,
                             "%d ranks are needed, and the nodes that are left have %d slots%s; "
                             "start again when nodes are back, or allow fewer ranks with "
                             "elastic.min_data_parallel_size",
                             s->want.ranks, slots, words);
 }
 
-static void leave(struct trm_supervisor *s)
+static void quit(struct trm_supervisor *s)
 {
+    s->quit_ns = 0;
+    s->entered_ns = trm_clock_now_ns();
     trm_supervisor_kill_mpirun(s);
     trm_supervisor_agents_quit(s);
+}
+
+/* Behind ranks that left by themselves, mpirun still passes on what they said last. */
+static void leave(struct trm_supervisor *s, enum trm_run_event event)
+{
+    bool well = event == TRM_EVENT_JOB_DONE || event == TRM_EVENT_JOB_STOPPED;
+
+    if (well && s->mpirun_runs)
+        s->quit_ns = trm_clock_now_ns() + FAREWELL_NS;
+    else
+        quit(s);
+}
+
+static void leave_tick(struct trm_supervisor *s, int64_t now_ns)
+{
+    if (s->quit_ns > 0 && (!s->mpirun_runs || now_ns > s->quit_ns))
+        quit(s);
+    if (s->quit_ns == 0 &&
+        ((!trm_supervisor_agents_left(s) && !s->mpirun_runs && !s->claiming.busy) ||
+         now_ns - s->entered_ns > LEAVE_LIMIT_NS))
+        trm_supervisor_event(s, TRM_EVENT_AGENTS_GONE);
 }
 
 static void on_ended(uv_work_t *request, int status)
@@ -89,7 +113,8 @@ static void run_end(uv_work_t *request)
     struct trm_supervisor *s = request->data;
 
     /* What a killed mpirun left on this machine, which need not be one with an agent. */
-    (void)trm_agent_sweep(s->runtime, s->claim.host, false, NULL);
+    if (!s->superseded)
+        (void)trm_agent_sweep(s->runtime, s->claim.host, false, NULL);
     if (s->ended_clean)
         (void)trm_attempts_end(&s->attempts, &s->claim, NULL);
 }
@@ -140,10 +165,11 @@ static void act(struct trm_supervisor *s, enum trm_run_action action, enum trm_r
             say_too_few(s);
         else if (event == TRM_EVENT_STOP)
             trm_supervisor_end_with(s, TRM_EXIT_REQUEUE, "stopped on request");
-        leave(s);
+        leave(s, event);
         break;
     case TRM_ACTION_ABANDON:
-        leave(s);
+        s->superseded = true;
+        leave(s, event);
         break;
     case TRM_ACTION_END:
         end(s);
@@ -204,13 +230,18 @@ static void on_tick(uv_timer_t *timer)
         trm_supervisor_fence_tick(s, now_ns);
         break;
     case TRM_RUN_LEAVING:
-        if ((!trm_supervisor_agents_left(s) && !s->mpirun_runs && !s->claiming.busy) ||
-            now_ns - s->entered_ns > LEAVE_LIMIT_NS)
-            trm_supervisor_event(s, TRM_EVENT_AGENTS_GONE);
+        leave_tick(s, now_ns);
         break;
     default:
         break;
     }
+}
+
+/* Between a fault and the next attempt, ranks cannot save; those of that attempt are asked to. */
+static bool starts_anew(const struct trm_supervisor *s)
+{
+    return s->recovering && (s->state == TRM_RUN_GATHERING || s->state == TRM_RUN_CHECKING ||
+                             s->state == TRM_RUN_CLAIMING);
 }
 
 void trm_supervisor_asked(struct trm_supervisor *s, int signal_number, const char *node)
@@ -223,12 +254,15 @@ void trm_supervisor_asked(struct trm_supervisor *s, int signal_number, const cha
     happened.signal = s->stop_signal = signal_number;
     happened.step = s->last_step;
     happened.node = node;
+    bool first = starts_anew(s) && s->best_step > s->last_disk_step;
     s->stop_wanted = true;
     s->pause_wanted = false;
-    trm_events_add(s->events, &happened, TRM_LOG_INFO,
-                   "asked to stop (%s%s%s): saving a checkpoint, then leaving",
-                   strsignal(signal_number), node ? " at " : "", node ? node : "");
-    trm_supervisor_event(s, TRM_EVENT_STOP);
+    trm_events_add(s->events, &happened, TRM_LOG_INFO, "asked to stop (%s%s%s): %s",
+                   strsignal(signal_number), node ? " at " : "", node ? node : "",
+                   first ? "starting once more, to save what is in memory alone"
+                         : "saving a checkpoint, then leaving");
+    if (!first)
+        trm_supervisor_event(s, TRM_EVENT_STOP);
 }
 
 static void on_signal(uv_signal_t *handle, int number)

@@ -37,6 +37,7 @@ struct trm_supervisor_settings {
     bool srun;                      /* srun starts the ranks, not mpirun */
     const char *launcher_shell;     /* the shell for mpirun; NULL: Open MPI's own choice */
     const char *orphan_command;     /* what an agent does when this supervisor is lost; or NULL */
+    const char *version;            /* of this program: agents of another one are not used */
     const char *program;            /* absolute path of `trireme`, on every node */
     const char *trainer;            /* absolute path of `trireme-train`, on every node */
     char *const *trainer_arguments; /* [trainer_argument_count]: configuration file, flags */

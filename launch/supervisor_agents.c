@@ -2,9 +2,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "launch/supervisor_parts.h"
+
+#define OTHER_DESCRIPTORS 256 /* files, pipes, and strangers */
 
 #define EXCLUDE_NS INT64_C(1000000000) /* between two readings of the exclude file */
 
@@ -64,12 +67,35 @@ static void take_gone(struct agent *agent, const struct trm_message_gone *gone)
     trm_supervisor_fault(s, &fault);
 }
 
+/* An agent of another build: one that a supervisor before this one left is replaced by our own, and
+ * where that is another one too, the node is of no use. */
+static void refuse_build(struct agent *agent, const struct trm_message_hello *hello)
+{
+    struct trm_supervisor *s = agent->supervisor;
+    struct trm_node *node = node_of(agent);
+    struct trm_message quit = {.type = TRM_MESSAGE_QUIT};
+    struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
+
+    snprintf(node->reason, sizeof node->reason, "its agent is trireme %.60s, and this is %.60s",
+             hello->version, s->settings->version);
+    node->state = agent->other_builds++ == 0 ? TRM_NODE_AWAY : TRM_NODE_QUARANTINED;
+    happened.node = node->host.name;
+    happened.cause = node->reason;
+    trm_events_add(s->events, &happened, TRM_LOG_WARNING, "%s is left out: %s", node->host.name,
+                   node->reason);
+    trm_supervisor_send(agent, &quit);
+}
+
 static void take_hello(struct agent *agent, const struct trm_message_hello *hello)
 {
     struct trm_supervisor *s = agent->supervisor;
     struct trm_node *node = node_of(agent);
 
     agent->hello = *hello;
+    if (strcmp(hello->version, s->settings->version) != 0) {
+        refuse_build(agent, hello);
+        return;
+    }
     agent->dead = hello->dead > agent->dead ? hello->dead : agent->dead;
     if (node->state == TRM_NODE_AWAY) {
         node->state = TRM_NODE_READY;
@@ -178,6 +204,25 @@ static void on_stranger(const char *what, void *context)
     trm_events_add(s->events, &happened, TRM_LOG_WARNING, "turned away a stranger: %s", what);
 }
 
+/* A link for each agent and a pipe for each that is being started: more than the usual soft limit
+ * when nodes are many. */
+static enum trm_status raise_descriptor_limit(int nodes, struct trm_error *err)
+{
+    struct rlimit limit;
+    rlim_t least = (rlim_t)nodes + OTHER_DESCRIPTORS, best = 3 * (rlim_t)nodes + OTHER_DESCRIPTORS;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= best)
+        return TRM_OK;
+    if (limit.rlim_max < least)
+        return trm_error_set(err, TRM_ERR_CONFIG,
+                             "%d nodes need %llu descriptors, and the limit is %llu; raise it with "
+                             "`ulimit -Hn`",
+                             nodes, (unsigned long long)least, (unsigned long long)limit.rlim_max);
+    limit.rlim_cur = best < limit.rlim_max ? best : limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    return TRM_OK;
+}
+
 enum trm_status trm_supervisor_listen(struct trm_supervisor *s, struct trm_error *err)
 {
     struct trm_link_server_events events = {
@@ -185,6 +230,9 @@ enum trm_status trm_supervisor_listen(struct trm_supervisor *s, struct trm_error
         .on_stranger = on_stranger,
     };
 
+    enum trm_status status = raise_descriptor_limit(s->nodes.count, err);
+    if (status != TRM_OK)
+        return status;
     return trm_link_listen(&s->loop, s->settings->local ? "127.0.0.1" : "0.0.0.0", 0, &s->token,
                            &events, s, &s->server, err);
 }

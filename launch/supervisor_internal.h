@@ -56,6 +56,7 @@ struct agent {
     int starter_handles;
     bool starting;
     int start_failures; /* in a row */
+    int other_builds;   /* agents that were of another one */
     int64_t tried_ns;
 };
 
@@ -77,6 +78,8 @@ struct trm_supervisor {
     struct trm_log log;
     uv_loop_t loop;
     bool started;     /* its handles are */
+    bool superseded;  /* what lies on this machine may be the other supervisor's */
+    int64_t quit_ns;  /* leaving: agents are asked to go then, 0: they were */
     bool ended_clean; /* no rank of any attempt can be alive */
     uv_timer_t tick, wait, reaper;
     int64_t reap_until_ns;

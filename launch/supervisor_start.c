@@ -36,14 +36,17 @@ static void list_addresses(const struct trm_supervisor *s, struct trm_agent_opti
     }
     if (uv_interface_addresses(&interfaces, &count) != 0)
         return;
-    for (int i = 0; i < count && options->address_count < TRM_AGENT_MAX_ADDRESSES; i++) {
-        struct trm_agent_address *address = &options->addresses[options->address_count];
-        if (interfaces[i].is_internal || interfaces[i].address.address4.sin_family != AF_INET)
-            continue;
-        uv_ip4_name(&interfaces[i].address.address4, address->host, sizeof address->host);
-        address->port = port;
-        options->address_count++;
-    }
+    /* On a machine without a network, what is internal will do. */
+    for (int internal = 0; internal < 2 && options->address_count == 0; internal++)
+        for (int i = 0; i < count && options->address_count < TRM_AGENT_MAX_ADDRESSES; i++) {
+            struct trm_agent_address *address = &options->addresses[options->address_count];
+            if (interfaces[i].is_internal != internal ||
+                interfaces[i].address.address4.sin_family != AF_INET)
+                continue;
+            uv_ip4_name(&interfaces[i].address.address4, address->host, sizeof address->host);
+            address->port = port;
+            options->address_count++;
+        }
     uv_free_interface_addresses(interfaces, count);
 }
 

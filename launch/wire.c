@@ -86,6 +86,11 @@ void trm_wire_token_format(const struct trm_wire_token *token,
     sodium_bin2hex(text, 2 * TRM_WIRE_TOKEN_BYTES + 1, token->bytes, sizeof token->bytes);
 }
 
+bool trm_wire_token_equal(const struct trm_wire_token *a, const struct trm_wire_token *b)
+{
+    return sodium_memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
+
 void trm_wire_token_forget(struct trm_wire_token *token)
 {
     sodium_memzero(token->bytes, sizeof token->bytes);

@@ -40,6 +40,9 @@ enum trm_status trm_wire_token_parse(const char *text, struct trm_wire_token *to
 void trm_wire_token_format(const struct trm_wire_token *token,
                            char text[2 * TRM_WIRE_TOKEN_BYTES + 1]);
 
+/* In a time that does not tell where they differ. */
+bool trm_wire_token_equal(const struct trm_wire_token *a, const struct trm_wire_token *b);
+
 /* Overwrites it, in a way that the compiler leaves in. */
 void trm_wire_token_forget(struct trm_wire_token *token);
 

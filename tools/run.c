@@ -189,6 +189,7 @@ static enum trm_status supervise(struct run *run, int *exit_code, struct trm_log
         .local = run->local,
         .hosts = run->hosts,
         .host_count = run->host_count,
+        .version = TRM_VERSION,
         .program = program,
         .trainer = trainer,
         .trainer_arguments = o->arguments,

@@ -14,7 +14,8 @@
 #include "launch/supervisor.h"
 #include "trainer/config/config.h"
 
-#define TICK_MS 5
+#define TICK_MS         5
+#define FEW_DESCRIPTORS 512
 
 static void on_tick(uv_timer_t *timer)
 {
@@ -98,6 +99,7 @@ static int supervise(const struct fake_run *run, int ranks, const char *const *f
             .host_count = run->nodes,
             .ranks = ranks,
             .remote_shell = shell,
+            .version = "0.1.0",
             .program = program,
             .trainer = "/bin/true",
             .temporary = run->root,
@@ -121,8 +123,8 @@ void fake_run_supervise(struct fake_run *run, int ranks, const char *launcher,
     snprintf(text, sizeof text,
              "#!/bin/sh\nIFS= read -r line\nprintf '%%s\\n' \"$line\" >%s/starts/$1\n", run->root);
     write_script(run, "shell", text);
-    snprintf(text, sizeof text, "#!/bin/sh\necho launched >>%s/launches\n%s\n", run->root,
-             launcher);
+    snprintf(text, sizeof text, "#!/bin/sh\nexport FAKE_RUN=%s\necho $$ >>$FAKE_RUN/launches\n%s\n",
+             run->root, launcher);
     write_script(run, "program", text);
     snprintf(log, sizeof log, "%s/log", run->root);
     fflush(NULL);
@@ -131,6 +133,12 @@ void fake_run_supervise(struct fake_run *run, int ranks, const char *launcher,
     if (run->supervisor > 0)
         return;
     signal(SIGPIPE, SIG_IGN);
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > FEW_DESCRIPTORS) {
+        limit.rlim_cur =
+            FEW_DESCRIPTORS; /* an ordinary soft limit, and less than many nodes need */
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(fd, STDOUT_FILENO);
     dup2(fd, STDERR_FILENO);
@@ -271,11 +279,44 @@ int fake_run_received(const struct fake_run *run, enum trm_message_type type)
 
 int fake_run_launches(const struct fake_run *run)
 {
-    char path[TRM_PATH_BYTES];
-    struct stat info;
+    char path[TRM_PATH_BYTES], line[64];
+    int count = 0;
 
     snprintf(path, sizeof path, "%s/launches", run->root);
-    return stat(path, &info) == 0 ? (int)(info.st_size / (off_t)strlen("launched\n")) : 0;
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file))
+        count++;
+    if (file)
+        fclose(file);
+    return count;
+}
+
+/* Whether a process is still one that this run's scripts started: numbers are used again. */
+static bool is_ours(const struct fake_run *run, long pid)
+{
+    char path[64], environment[32768];
+
+    snprintf(path, sizeof path, "/proc/%ld/environ", pid);
+    FILE *file = fopen(path, "r");
+    size_t bytes = file ? fread(environment, 1, sizeof environment, file) : 0;
+    if (file)
+        fclose(file);
+    return memmem(environment, bytes, run->root, strlen(run->root)) != NULL;
+}
+
+static void kill_listed(const struct fake_run *run, const char *name)
+{
+    char path[TRM_PATH_BYTES], line[64];
+
+    snprintf(path, sizeof path, "%s/%s", run->root, name);
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file)) {
+        long pid = strtol(line, NULL, 10);
+        if (pid > 1 && is_ours(run, pid))
+            kill((pid_t)pid, SIGKILL);
+    }
+    if (file)
+        fclose(file);
 }
 
 bool fake_run_has_ended(struct fake_run *run)
@@ -299,6 +340,8 @@ void fake_run_destroy(struct fake_run *run)
         kill(run->supervisor, SIGKILL);
         waitpid(run->supervisor, &run->status, 0);
     }
+    kill_listed(run, "launches");
+    kill_listed(run, "children");
     for (int i = 0; i < run->nodes; i++)
         if (run->started[i])
             fake_agent_stop(&run->agents[i]);

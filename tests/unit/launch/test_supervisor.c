@@ -17,6 +17,11 @@ static const char *const hasty[] = {
     "--heartbeat-interval-ms", "50",  "--lease-ms", "1000", "--node-wait-ms", "2000",
     "--node-retry-ms",         "300", NULL};
 
+/* A launcher that leaves a child which holds its standard error, in a session of its own. */
+#define HELD                                                                     \
+    "setsid sh -c 'echo $$ >>$FAKE_RUN/children; exec sleep 100' >/dev/null &\n" \
+    "exec sleep 600"
+
 static void begin(struct fake_run *run, int nodes, int ranks, const char *launcher,
                   const char *const *flags)
 {
@@ -74,7 +79,7 @@ static void a_launcher_whose_children_outlive_it_holds_up_nothing(void **state)
     int64_t begin_ns;
 
     (void)state;
-    begin(&run, 2, 2, "setsid sleep 100 >/dev/null & exec sleep 600", calm);
+    begin(&run, 2, 2, HELD, calm);
     reach_first_step(&run);
     for (int attempt = 1; attempt < 4; attempt++) {
         fake_run_gone(&run, 1, 1, 7 * attempt);
@@ -251,6 +256,102 @@ static void a_silent_node_is_lost_and_its_lease_waited_out(void **state)
     fake_run_destroy(&run);
 }
 
+/* The same while its nodes are checked again: steps in memory are not given up. */
+static void a_stop_between_two_attempts_waits_for_the_next_one_to_save(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run, 2, 2, FAKE_RUN_LAUNCHER, calm);
+    reach_first_step(&run);
+    run.agents[1].deaf[TRM_MESSAGE_CHECK] = true;
+    fake_run_gone(&run, 0, 0, 7);
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_CHECK] == 2);
+    kill(run.supervisor, SIGTERM);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "starting once more"));
+    run.agents[1].deaf[TRM_MESSAGE_CHECK] = false;
+    fake_agent_cut(&run.agents[1]); /* and is asked again when it is back */
+    fake_agent_connect(&run.agents[1]);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    FAKE_RUN_WAIT(&run, fake_run_received(&run, TRM_MESSAGE_STOP) == 2);
+    fake_run_step(&run, 8);
+    fake_run_exit(&run, TRM_EXIT_REQUEUE);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_REQUEUE);
+    fake_run_destroy(&run);
+}
+
+static void an_agent_of_another_build_is_replaced_once_and_then_left_out(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run, 2, 1, FAKE_RUN_LAUNCHER, hasty);
+    fake_run_join(&run, 0, 1);
+    run.agents[0].version = "0.0.9";
+    FAKE_RUN_WAIT(&run, run.agents[0].received[TRM_MESSAGE_QUIT] == 1);
+    fake_agent_stop(&run.agents[0]);
+    run.started[0] = false;
+    uv_run(&run.loop, UV_RUN_ONCE); /* closes its timer */
+    fake_run_join(&run, 0, 1);
+    run.agents[0].version = "0.0.9";
+    FAKE_RUN_WAIT(&run, run.agents[0].received[TRM_MESSAGE_QUIT] == 1);
+    fake_run_join(&run, 1, 2);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
+    assert_int_equal(fake_run_count(&run, "its agent is trireme 0.0.9, and this is 0.1.0\",\"text"),
+                     2);
+    assert_int_equal(run.agents[0].received[TRM_MESSAGE_CHECK], 0);
+    assert_int_equal(run.agents[1].received[TRM_MESSAGE_BEGIN], 1);
+    fake_run_destroy(&run);
+}
+
+/* What ranks say last reaches the output through mpirun, which ends behind them. */
+static void mpirun_is_not_killed_while_it_passes_on_what_ranks_said_last(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run, 2, 2,
+          "while [ ! -e $FAKE_RUN/go ]; do sleep 0.05; done; sleep 0.3; touch $FAKE_RUN/said",
+          calm);
+    reach_first_step(&run);
+    fake_run_exit(&run, TRM_EXIT_OK);
+    char path[TRM_PATH_BYTES];
+    snprintf(path, sizeof path, "%s/go", run.root);
+    assert_int_equal(trm_file_write_all(path, "", 0, false, NULL), TRM_OK);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_OK);
+    snprintf(path, sizeof path, "%s/said", run.root);
+    assert_true(trm_file_exists(path));
+    fake_run_destroy(&run);
+}
+
+/* A supervisor that leaves before the ranks of the one before it can all be dead does not say that
+ * they are. */
+static void a_stop_while_a_predecessor_is_waited_out_leaves_it_to_the_next(void **state)
+{
+    static const char claim[] = "{\"attempt\": 1, \"nonce\": \"0000000000000001\", \"host\": "
+                                "\"login9\", \"pid\": 1, \"step\": 5, \"lease_ms\": 20000, "
+                                "\"preempted\": 0, \"time\": \"2026-01-01T00:00:00Z\"}\n";
+    struct fake_run run;
+    char path[TRM_PATH_BYTES];
+
+    (void)state;
+    fake_run_create(&run, 2, 1, BEAT_MS);
+    snprintf(path, sizeof path, "%s/run/supervisor", run.root);
+    assert_int_equal(trm_file_make_directories(path, NULL), TRM_OK);
+    snprintf(path, sizeof path, "%s/run/supervisor/attempt-00000001", run.root);
+    assert_int_equal(trm_file_write_all(path, claim, strlen(claim), false, NULL), TRM_OK);
+    fake_run_supervise(&run, 2, FAKE_RUN_LAUNCHER, calm);
+    fake_run_join(&run, 0, 2);
+    snprintf(path, sizeof path, "%s/run/supervisor/attempt-00000002", run.root);
+    FAKE_RUN_WAIT(&run, trm_file_exists(path));
+    kill(run.supervisor, SIGTERM);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_REQUEUE);
+    assert_int_equal(fake_run_launches(&run), 0);
+    snprintf(path, sizeof path, "%s/run/supervisor/ended-00000002", run.root);
+    assert_false(trm_file_exists(path));
+    fake_run_destroy(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +362,10 @@ int main(void)
         cmocka_unit_test(a_stop_while_nodes_are_checked_ends_with_75),
         cmocka_unit_test(a_stop_before_the_first_ranks_begin_ends_with_75),
         cmocka_unit_test(a_stop_in_a_recovery_reaches_ranks_that_begin_after_it),
+        cmocka_unit_test(a_stop_between_two_attempts_waits_for_the_next_one_to_save),
+        cmocka_unit_test(an_agent_of_another_build_is_replaced_once_and_then_left_out),
+        cmocka_unit_test(mpirun_is_not_killed_while_it_passes_on_what_ranks_said_last),
+        cmocka_unit_test(a_stop_while_a_predecessor_is_waited_out_leaves_it_to_the_next),
         cmocka_unit_test(two_interrupts_end_it_while_it_fences),
         cmocka_unit_test(a_node_that_never_begins_is_given_up),
         cmocka_unit_test(a_node_that_comes_while_others_are_checked_is_checked_too),
