@@ -64,7 +64,7 @@ says() {
 
 under_agent lapse lapse
 says lapse 69 "lease has lapsed" "$(grep -c '^rank .*lease has lapsed' "$scratch/lapse.out")"
-grep -q "lease has lapsed" "$scratch/lapse.out" || fail "no rank noted why it left"
+grep -q "lease has lapsed" "$scratch/lapse.out" || { cat "$scratch/lapse.out" "$scratch/lapse.err"; fail "no rank noted why it left"; }
 under_agent gone close
 [ "$code" = 69 ] && grep -q "the agent of this node is gone" "$scratch/gone.err" ||
     { cat "$scratch/gone.err"; fail "ranks outlive their agent: exit code $code"; }
