@@ -112,8 +112,12 @@ static void run_end(uv_work_t *request)
 {
     struct trm_supervisor *s = request->data;
 
+    struct trm_claim newest;
+    bool alone = !s->superseded || (trm_attempts_newest(&s->attempts, &newest, NULL) == TRM_OK &&
+                                    strcmp(newest.host, s->claim.host) != 0);
+
     /* What a killed mpirun left on this machine, which need not be one with an agent. */
-    if (!s->superseded)
+    if (alone)
         (void)trm_agent_sweep(s->runtime, s->claim.host, false, NULL);
     if (s->ended_clean)
         (void)trm_attempts_end(&s->attempts, &s->claim, NULL);

@@ -11,6 +11,9 @@
 /* mpirun's word on which signal ended a rank is worth waiting so long for. */
 #define SIGNAL_WAIT_NS INT64_C(120000000)
 
+/* After mpirun has ended: what it said, and what other nodes have to say, may be on its way. */
+#define WORDS_NS INT64_C(25000000)
+
 struct fault trm_supervisor_fault_init(enum fault_kind kind)
 {
     return (struct fault){.kind = kind, .rank = -1, .step = -1, .sign_ns = trm_clock_now_ns()};
@@ -33,13 +36,20 @@ void trm_supervisor_fault(struct trm_supervisor *s, const struct fault *fault)
     trm_supervisor_event(s, TRM_EVENT_FAULT);
 }
 
+/* A rank or daemon that ended is the first that was heard of, and it is not told yet: mpirun may
+ * have ended it because of a node that this supervisor is only now learning of. */
+static bool is_effect(const struct trm_supervisor *s)
+{
+    return s->state == TRM_RUN_FENCING && !s->fault_told &&
+           (s->fault.kind == FAULT_DAEMON || s->fault.kind == FAULT_RANK_GONE);
+}
+
 void trm_supervisor_node_lost(struct agent *agent, const char *reason)
 {
     struct trm_supervisor *s = agent->supervisor;
     struct trm_node *node = node_of(agent);
     struct fault fault = trm_supervisor_fault_init(FAULT_NODE);
     bool active = node->ranks > 0 && agent->asked == s->claim.attempt;
-
     bool known = node->state == TRM_NODE_READY || node->state == TRM_NODE_UNHEALTHY;
 
     trm_supervisor_check_lost(agent);
@@ -48,13 +58,18 @@ void trm_supervisor_node_lost(struct agent *agent, const char *reason)
         node->state = TRM_NODE_AWAY;
         snprintf(node->reason, sizeof node->reason, "%.250s", reason);
     }
+    fault.blames_node = true;
+    fault.sign_ns = agent->heard_ns;
+    fault.step = s->fault.step;
+    snprintf(fault.node, sizeof fault.node, "%s", node->host.name);
+    snprintf(fault.cause, sizeof fault.cause, "was lost: %.900s", reason);
     if (active && (s->state == TRM_RUN_LAUNCHING || s->state == TRM_RUN_RUNNING ||
                    s->state == TRM_RUN_STOPPING)) {
-        fault.blames_node = true;
-        fault.sign_ns = agent->heard_ns;
-        snprintf(fault.node, sizeof fault.node, "%s", node->host.name);
-        snprintf(fault.cause, sizeof fault.cause, "was lost: %.900s", reason);
+        fault.step = -1;
         trm_supervisor_fault(s, &fault);
+    } else if (active && is_effect(s)) {
+        fault.decided_ns = s->fault.decided_ns;
+        s->fault = fault;
     } else if (known && s->state != TRM_RUN_LEAVING && s->state != TRM_RUN_ENDED) {
         struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
         happened.node = node->host.name;
@@ -213,7 +228,7 @@ static bool is_fenced(struct trm_supervisor *s, struct agent *agent, int64_t now
 
 void trm_supervisor_fence_tick(struct trm_supervisor *s, int64_t now_ns)
 {
-    bool heard_mpirun = s->mpirun_ended && now_ns - s->mpirun_ended_ns > INT64_C(5000000);
+    bool heard_mpirun = s->mpirun_ended && now_ns - s->mpirun_ended_ns > WORDS_NS;
 
     if (!s->fence_sent && now_ns < s->fence_at_ns && !heard_mpirun)
         return;

@@ -18,17 +18,22 @@
 
 #include "base/clock.h"
 #include "collectives/flight_view.h"
+#include "launch/slot_pool.h"
 #include "tests/unit/collectives/agent.h"
 
 #define RANKS_MAX 16
 #define TICK_MS   5
+
+/* Of all memory slots together. */
+#define POOL_BYTES (INT64_C(1) << 30)
 
 struct session {
     struct agent agent;
     const char *action;
     int ranks, admitted;
     int64_t step;
-    int connections[RANKS_MAX];
+    int connections[RANKS_MAX]; /* -1: closed */
+    struct trm_slot_pool *pool;
 };
 
 static void look(const struct session *s, int index, struct trm_flight_view *view)
@@ -54,8 +59,10 @@ static void act(struct session *s)
         atomic_store(&s->agent.segment->lease_until_ns, trm_flight_boot_ns());
     if (strcmp(s->action, "stop") == 0)
         atomic_store(&s->agent.segment->request, TRM_FLIGHT_STOP);
-    for (int i = 0; i < s->admitted && strcmp(s->action, "close") == 0; i++)
+    for (int i = 0; i < s->admitted && strcmp(s->action, "close") == 0; i++) {
         close(s->connections[i]);
+        s->connections[i] = -1;
+    }
 }
 
 static void admit(struct session *s)
@@ -70,6 +77,27 @@ static void admit(struct session *s)
     else if (s->admitted < s->ranks)
         s->connections[s->admitted] = agent_welcome(&s->agent, s->admitted, &hello);
     s->admitted++;
+}
+
+/* Ranks ask for memory slots while they start. */
+static void serve(struct session *s)
+{
+    struct trm_attach_message request, reply;
+    int fds[TRM_ATTACH_MAX_FDS], count;
+
+    for (int i = 0; i < s->admitted && i < s->ranks; i++) {
+        struct pollfd connection = {.fd = s->connections[i], .events = POLLIN};
+        if (s->connections[i] < 0 || poll(&connection, 1, 0) <= 0)
+            continue;
+        if (trm_attach_receive(s->connections[i], &request, fds, TRM_ATTACH_MAX_FDS, &count,
+                               NULL) != TRM_OK) {
+            close(s->connections[i]);
+            s->connections[i] = -1;
+            continue;
+        }
+        trm_slot_pool_answer(s->pool, &request, &reply, fds, &count);
+        (void)trm_attach_send(s->connections[i], &reply, fds, count, NULL);
+    }
 }
 
 static void print_records(const struct session *s)
@@ -98,6 +126,8 @@ int main(int argc, char **argv)
     s.ranks = atoi(argv[2]);
     s.step = atoi(argv[3]);
     agent_start(&s.agent, s.ranks < RANKS_MAX ? s.ranks : RANKS_MAX, 1);
+    if (trm_slot_pool_create(POOL_BYTES, &s.pool, NULL) != TRM_OK)
+        return 71;
     child = fork();
     if (child == 0) {
         execvp(argv[4], argv + 4);
@@ -105,12 +135,14 @@ int main(int argc, char **argv)
     }
     while (waitpid(child, &status, WNOHANG) == 0) {
         admit(&s);
+        serve(&s);
         if (!acted && all_are_there(&s)) {
             act(&s);
             acted = true;
         }
     }
     print_records(&s);
+    trm_slot_pool_destroy(s.pool);
     agent_stop(&s.agent);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
