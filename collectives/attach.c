@@ -148,6 +148,8 @@ static enum trm_status say_hello(struct trm_attach *attach, int rank, int local_
                                message.kind, count);
     if (status == TRM_OK)
         status = trm_flight_map(fd, message.index, rank, &attach->flight, err);
+    if (status == TRM_OK)
+        memcpy(attach->domain, message.text, sizeof attach->domain);
     if (count > 0)
         close(fd);
     return status;

@@ -44,7 +44,8 @@
 
 enum trm_attach_kind {
     TRM_ATTACH_HELLO = 1, /* rank, local_rank, attempt */
-    TRM_ATTACH_WELCOME,   /* index: record in the segment; 1 fd: the segment */
+    TRM_ATTACH_WELCOME,   /* index: record in the segment; 1 fd: the segment; text: what is lost
+                              together with this node, empty: the node alone */
     TRM_ATTACH_REFUSED,   /* text; the answer to any request */
     TRM_ATTACH_SLOT_LIST, /* first: how many to pass over. Lists slots that hold a snapshot */
     TRM_ATTACH_SLOTS,     /* count: fds here; total: all there are; bytes: of all slots,
@@ -67,6 +68,7 @@ struct trm_attach {
     int socket, lock; /* -1: no agent */
     int64_t attempt, sequence;
     struct trm_flight flight;
+    char domain[TRM_ATTACH_TEXT_BYTES]; /* the WELCOME's */
 };
 
 /* Not collective. Fills *out as above; with TRIREME_RUNTIME unset it has no agent, and is TRM_OK.

@@ -60,8 +60,7 @@ static void begin_pending(struct trm_agent *agent)
     agent->is_pending = false;
     if (!trm_agent_has_lease(agent))
         answer_begin(agent, begin.attempt, "this node's lease has run out");
-    else if (trm_agent_ranks_begin(agent->ranks, begin.attempt, begin.capacity,
-                                   agent->lease_until_ns, &err) != TRM_OK)
+    else if (trm_agent_ranks_begin(agent->ranks, &begin, agent->lease_until_ns, &err) != TRM_OK)
         answer_begin(agent, begin.attempt, err.text);
     else {
         agent->attempt = begin.attempt;

@@ -16,6 +16,8 @@
 #define MAX_VISITORS (TRM_FLIGHT_MAX_RANKS + 256)
 #define HELLO_MS     5000
 
+_Static_assert(TRM_ATTACH_TEXT_BYTES == TRM_MESSAGE_NAME_BYTES, "a domain fits a welcome");
+
 static void tell_odd(struct trm_agent_ranks *ranks, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -114,6 +116,7 @@ static void admit(struct visitor *visitor, struct trm_attach_message *message)
     seat->visitor = visitor;
     message->kind = TRM_ATTACH_WELCOME;
     message->index = seat->index;
+    memcpy(message->text, ranks->domain, sizeof message->text);
     if (trm_attach_send(visitor->socket, message, &seat->cohort->fd, 1, &err) != TRM_OK) {
         tell_odd(ranks, "rank %d could not be welcomed: %s", seat->rank, err.text);
         lose(visitor);
@@ -268,17 +271,20 @@ void trm_agent_ranks_close(struct trm_agent_ranks *ranks)
     uv_close((uv_handle_t *)&ranks->listener, on_listener_closed);
 }
 
-enum trm_status trm_agent_ranks_begin(struct trm_agent_ranks *ranks, int64_t attempt, int capacity,
-                                      int64_t lease_until_ns, struct trm_error *err)
+enum trm_status trm_agent_ranks_begin(struct trm_agent_ranks *ranks,
+                                      const struct trm_message_begin *begin, int64_t lease_until_ns,
+                                      struct trm_error *err)
 {
     struct cohort *cohort = NULL;
     TRM_ASSERT(trm_agent_ranks_living(ranks) == 0 && !ranks->admits);
-    enum trm_status status = trm_cohort_create(ranks, attempt, capacity, &cohort, err);
+    enum trm_status status =
+        trm_cohort_create(ranks, begin->attempt, begin->capacity, &cohort, err);
     if (status != TRM_OK)
         return status;
     drop_seated(ranks);
     trm_cohort_retire(ranks->cohort);
     ranks->cohort = cohort;
+    memcpy(ranks->domain, begin->domain, sizeof ranks->domain);
     trm_agent_ranks_set_lease(ranks, lease_until_ns);
     ranks->admits = true;
     return TRM_OK;

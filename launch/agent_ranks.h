@@ -37,9 +37,11 @@ enum trm_status trm_agent_ranks_create(uv_loop_t *loop, int socket, struct trm_s
                                        struct trm_agent_ranks **out, struct trm_error *err);
 void trm_agent_ranks_close(struct trm_agent_ranks *ranks);
 
-/* A new segment; ranks of `attempt` are admitted from now on. Requires that none lives. */
-enum trm_status trm_agent_ranks_begin(struct trm_agent_ranks *ranks, int64_t attempt, int capacity,
-                                      int64_t lease_until_ns, struct trm_error *err);
+/* A new segment; ranks of the attempt are admitted from now on, and told its failure domain.
+ * Requires that none lives. */
+enum trm_status trm_agent_ranks_begin(struct trm_agent_ranks *ranks,
+                                      const struct trm_message_begin *begin, int64_t lease_until_ns,
+                                      struct trm_error *err);
 
 /* Nobody is admitted any more, until the next begin. */
 void trm_agent_ranks_refuse(struct trm_agent_ranks *ranks);

@@ -53,7 +53,8 @@ struct trm_agent_ranks {
     int socket;
     struct visitor *visitors;
     int visitor_count;
-    struct cohort *cohort; /* of the attempt at hand; NULL before the first */
+    struct cohort *cohort;               /* of the attempt at hand; NULL before the first */
+    char domain[TRM_MESSAGE_NAME_BYTES]; /* which ranks are told */
     bool admits, closing;
     int holds;
 };

@@ -14,7 +14,7 @@
 
 #include "base/status.h"
 
-#define TRM_HOST_NAME_BYTES 128
+#define TRM_HOST_NAME_BYTES 255   /* as on the wire; the names of DNS have up to 253 */
 #define TRM_HOST_MAX        65536 /* nodes of a run */
 #define TRM_HOST_MAX_SLOTS  1024  /* ranks of a node */
 

@@ -109,8 +109,9 @@ static json_t *encode_body(const struct trm_message *message)
     case TRM_MESSAGE_STOP:
         return json_pack("{s:I}", "attempt", (json_int_t)message->attempt);
     case TRM_MESSAGE_BEGIN:
-        return json_pack("{s:I,s:i}", "attempt", (json_int_t)message->begin.attempt, "capacity",
-                         message->begin.capacity);
+        return json_pack("{s:I,s:i,s:o}", "attempt", (json_int_t)message->begin.attempt, "capacity",
+                         message->begin.capacity, "domain",
+                         trm_report_string(message->begin.domain, TRM_MESSAGE_NAME_BYTES - 1));
     case TRM_MESSAGE_KILL:
         return json_pack("{s:I,s:o}", "attempt", (json_int_t)message->kill.attempt, "reason",
                          trm_report_string(message->kill.reason, TRM_MESSAGE_TEXT_BYTES - 1));
@@ -285,6 +286,7 @@ static void decode_body(struct trm_fields *fields, struct trm_message *message)
     case TRM_MESSAGE_BEGIN:
         message->begin.attempt = trm_fields_int(fields, "attempt", 1, MOST);
         message->begin.capacity = (int)trm_fields_int(fields, "capacity", 1, TRM_FLIGHT_MAX_RANKS);
+        trm_fields_text(fields, "domain", message->begin.domain, sizeof message->begin.domain);
         break;
     case TRM_MESSAGE_KILL:
         message->kill.attempt = trm_fields_int(fields, "attempt", 0, MOST);

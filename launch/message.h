@@ -55,8 +55,7 @@ enum trm_launcher {
     TRM_LAUNCHERS
 };
 
-/* "running", ...; static. */
-const char *trm_launcher_name(enum trm_launcher launcher);
+const char *trm_launcher_name(enum trm_launcher launcher); /* "running", ...; static */
 
 struct trm_message_hello {
     int protocol;
@@ -103,7 +102,8 @@ struct trm_message_note {
 
 struct trm_message_begin {
     int64_t attempt;
-    int capacity; /* records: local ranks at most */
+    int capacity;                        /* records: local ranks at most */
+    char domain[TRM_MESSAGE_NAME_BYTES]; /* what is lost with this node; ranks are told */
 };
 
 struct trm_message_kill {

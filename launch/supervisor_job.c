@@ -147,6 +147,8 @@ void trm_supervisor_launch(struct trm_supervisor *s)
             .begin = {.attempt = s->claim.attempt, .capacity = s->nodes.items[i].ranks},
         };
         if (s->nodes.items[i].ranks > 0) {
+            snprintf(message.begin.domain, sizeof message.begin.domain, "%s",
+                     s->nodes.items[i].host.domain);
             s->agents[i].asked = s->claim.attempt;
             trm_supervisor_send(&s->agents[i], &message);
         }

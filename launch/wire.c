@@ -239,15 +239,17 @@ static enum trm_status check_proof(struct trm_wire *wire, struct trm_error *err)
     return TRM_OK;
 }
 
-/* Noise is noticed at its first byte, and a name's length before the name is waited for. */
+/* Noise is noticed at its first byte, and what is no name before the rest of it is waited for. */
 static enum trm_status check_early(struct trm_wire *wire, struct trm_error *err)
 {
     size_t known = wire->filled < sizeof magic ? wire->filled : sizeof magic;
     if (wire->state != WAIT_PROOF && memcmp(wire->early, magic, known) != 0)
         return fail(wire, TRM_ERR_CORRUPT, "the peer does not speak this protocol", err);
     if (wire->state == WAIT_ANSWER && wire->filled >= ANSWER_HEAD) {
-        uint8_t length = wire->early[ANSWER_HEAD - 1];
-        if (length == 0 || length >= TRM_WIRE_NAME_BYTES)
+        size_t length = wire->early[ANSWER_HEAD - 1], here = wire->filled - ANSWER_HEAD;
+        here = here < length ? here : length;
+        if (length == 0 || length >= TRM_WIRE_NAME_BYTES ||
+            (here > 0 && !is_name((const char *)wire->early + ANSWER_HEAD, here)))
             return fail(wire, TRM_ERR_CORRUPT, "the handshake holds a name that is none", err);
     }
     return TRM_OK;

@@ -22,7 +22,7 @@
 #include "base/status.h"
 
 #define TRM_WIRE_TOKEN_BYTES    32
-#define TRM_WIRE_NAME_BYTES     64                /* of a node's name, with its NUL */
+#define TRM_WIRE_NAME_BYTES     255               /* of a node's name, with its NUL */
 #define TRM_WIRE_TEXT_BYTES     ((size_t)2 << 20) /* the longest text of a frame */
 #define TRM_WIRE_OVERHEAD_BYTES 44                /* length 4, number 8, HMAC 32 */
 #define TRM_WIRE_FRAME_BYTES    (TRM_WIRE_TEXT_BYTES + TRM_WIRE_OVERHEAD_BYTES)
@@ -50,7 +50,7 @@ enum trm_wire_side { TRM_WIRE_SUPERVISOR, TRM_WIRE_AGENT };
 
 struct trm_wire;
 
-/* `node` is the agent's name, 1 to 63 printable characters; NULL for the supervisor, which learns
+/* `node` is the agent's name, 1 to 254 printable characters; NULL for the supervisor, which learns
  * it. The token is copied. *wire is returned owned. */
 enum trm_status trm_wire_create(enum trm_wire_side side, const struct trm_wire_token *token,
                                 const char *node, struct trm_wire **wire, struct trm_error *err);
@@ -69,7 +69,7 @@ const char *trm_wire_text(const struct trm_wire *wire, size_t *bytes);
 /* What the handshake wants to send now: moves up to `capacity` bytes to `out` and returns how many,
  * 0 when there is nothing. TRM_WIRE_HANDSHAKE_BYTES always suffice. To be asked after creation and
  * after each feed, and sent before anything that was sealed. */
-#define TRM_WIRE_HANDSHAKE_BYTES 192
+#define TRM_WIRE_HANDSHAKE_BYTES 384
 size_t trm_wire_handshake(struct trm_wire *wire, void *out, size_t capacity);
 
 /* Both sides have proved themselves: texts may be sealed. */

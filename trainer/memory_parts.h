@@ -7,7 +7,7 @@
 
 struct trm_memory_tier {
     struct trm_slot_keeper keeper;
-    char host[64];
+    char host[72];
     const char *domain;              /* what is lost together with this rank */
     bool alone;                      /* all ranks are in one domain: no partners */
     struct trm_recall *recall;       /* until the first copies are made */

@@ -42,13 +42,15 @@ static enum trm_status look_around(struct trm_run *run, const char *domain, bool
 
 enum trm_status trm_memory_tier_open(struct trm_run *run, struct trm_error *err)
 {
-    char host[64] = "";
+    char host[72] = ""; /* Linux has names of up to 64 */
     const char *domain = getenv("TRIREME_DOMAIN");
     bool attached = false, alone = false;
     struct trm_memory_tier *tier;
     enum trm_status status;
 
     gethostname(host, sizeof host - 1);
+    if ((!domain || !*domain) && run->attach)
+        domain = run->attach->domain; /* as the host file says */
     domain = domain && *domain ? domain : host;
     status = look_around(run, domain, &attached, &alone, err);
     if (status != TRM_OK || !attached)
@@ -182,7 +184,7 @@ enum trm_status trm_memory_tier_begin(struct trm_run *run, struct trm_error *err
 {
     struct trm_memory_tier *tier = run->memory_tier;
     int64_t begin_ns = trm_clock_now_ns();
-    char duration[32];
+    char duration[32], partners[512] = "";
     enum trm_status status;
 
     if (!tier)
@@ -196,11 +198,14 @@ enum trm_status trm_memory_tier_begin(struct trm_run *run, struct trm_error *err
         trm_partner_destroy(tier->partner);
         tier->partner = NULL;
     }
+    if (status == TRM_OK && !tier->alone)
+        trm_partner_describe(tier->partner, partners, sizeof partners);
     if (status == TRM_OK)
-        trm_log(&run->log, TRM_LOG_INFO, "step %" PRId64 " is in memory%s, after %s",
+        trm_log(&run->log, TRM_LOG_INFO, "step %" PRId64 " is in memory%s%s%s, after %s",
                 run->state.step,
                 tier->alone ? " (of one failure domain: a second copy has no place)"
-                            : " twice, on different nodes",
+                            : " twice, in different failure domains (",
+                partners, tier->alone ? "" : ")",
                 trm_human_duration(duration, sizeof duration,
                                    (double)(trm_clock_now_ns() - begin_ns) / 1e9));
     return trm_memory_do_without(run, status, "no copies in memory", err);

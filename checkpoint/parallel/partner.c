@@ -274,3 +274,8 @@ void trm_partner_totals(const struct trm_partner *partner, int64_t *copies, doub
     *copy_seconds = partner->copy_seconds;
     *cost_share = trm_pace_cost_share(&partner->pace);
 }
+
+char *trm_partner_describe(const struct trm_partner *partner, char *text, size_t text_bytes)
+{
+    return trm_partner_roster_describe(&partner->roster, text, text_bytes);
+}

@@ -114,6 +114,9 @@ int64_t trm_partner_step(const struct trm_partner *partner);
 void trm_partner_totals(const struct trm_partner *partner, int64_t *copies, double *held_seconds,
                         double *copy_seconds, double *cost_share);
 
+/* Which node's copies go to which: "node1 to node3, node3 to node1". Returns text. */
+char *trm_partner_describe(const struct trm_partner *partner, char *text, size_t text_bytes);
+
 /* Collective; leaves the slots as they are. What is under way has been waited for, or communication
  * failed. */
 void trm_partner_destroy(struct trm_partner *partner);

@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "checkpoint/parallel/partner_map.h"
+#include "checkpoint/slot.h"
 #include "collectives/agree.h"
 
 /* What every rank says of itself. */
@@ -107,6 +108,32 @@ enum trm_status trm_partner_roster_sizes(struct trm_partner_roster *roster, stru
     }
     free(sizes);
     return status;
+}
+
+char *trm_partner_roster_describe(const struct trm_partner_roster *roster, char *text,
+                                  size_t text_bytes)
+{
+    const char *node, *partner, *last_node = "", *last_partner = "";
+    size_t length = 0;
+    int shown = 0;
+    text[0] = '\0';
+    if (roster->partner < 0)
+        return text;
+    for (int r = 0; length < text_bytes &&
+                    trm_slot_roster_entry(roster->text, roster->text_bytes, r, &node, &partner);
+         r++) {
+        if (strcmp(node, last_node) == 0 && strcmp(partner, last_partner) == 0)
+            continue;
+        if (shown++ == TRM_PARTNER_ROSTER_SHOWN) {
+            snprintf(text + length, text_bytes - length, " and so on");
+            break;
+        }
+        length += (size_t)snprintf(text + length, text_bytes - length, "%s%s to %s",
+                                   length > 0 ? ", " : "", node, partner);
+        last_node = node;
+        last_partner = partner;
+    }
+    return text;
 }
 
 void trm_partner_roster_destroy(struct trm_partner_roster *roster)

@@ -5,7 +5,7 @@
 
 #include "collectives/comm.h"
 
-#define TRM_NODE_NAME_BYTES 64 /* longer names are cut */
+#define TRM_NODE_NAME_BYTES 72 /* Linux has host names of up to 64 */
 
 struct trm_partner_ward {
     int rank;
@@ -30,6 +30,12 @@ enum trm_status trm_partner_roster_create(struct trm_comm *comm, const char *nod
 enum trm_status trm_partner_roster_sizes(struct trm_partner_roster *roster, struct trm_comm *comm,
                                          int64_t image_bytes, int64_t *largest,
                                          struct trm_error *err);
+
+/* "node1 to node3, node2 to node4": where copies of each node's shards go, in the order of ranks;
+ * cut behind so many pairs. "" without partners. Returns text. */
+#define TRM_PARTNER_ROSTER_SHOWN 8
+char *trm_partner_roster_describe(const struct trm_partner_roster *roster, char *text,
+                                  size_t text_bytes);
 
 void trm_partner_roster_destroy(struct trm_partner_roster *roster); /* what it owns */
 

@@ -203,7 +203,7 @@ enum trm_status trm_recall_open(const struct trm_recall_settings *settings, stru
         status = trm_error_set(err, TRM_ERR_MEMORY, "out of memory for looking at memory slots");
     } else {
         recall->settings = *settings;
-        snprintf(recall->node, sizeof(recall->node), "%.63s", settings->node);
+        snprintf(recall->node, sizeof(recall->node), "%s", settings->node);
         status = list_slots(recall, err);
     }
     status = trm_agree(settings->comm, status, err);

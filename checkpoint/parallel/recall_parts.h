@@ -28,7 +28,7 @@ struct trm_recall_note {
 
 struct trm_recall {
     struct trm_recall_settings settings;
-    char node[64];
+    char node[72];
     int local_rank, local_size; /* among the ranks with this keeper */
     struct trm_slot *slots;     /* owned, [slot_count]: of this node */
     int slot_count;

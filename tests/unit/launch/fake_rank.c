@@ -6,6 +6,7 @@
  *           lease lapses (40)
  *   stuck   the same, and looks at neither
  *   done    attaches and leaves with a record
+ *   domain  the same, and the record is the failure domain that it was told
  *   slots   attaches, takes two memory slots, and goes on like `run`
  *   lock    takes the ranks' lock and does not attach
  *   daemon  does nothing; its last argument is the runtime directory
@@ -105,6 +106,10 @@ int main(int argc, char **argv)
     trm_flight_phase(&attach.flight, TRM_PHASE_BACKWARD);
     if (strcmp(mode, "done") == 0) {
         trm_flight_exit(&attach.flight, TRM_OK, 0, "all steps are done");
+        return 0;
+    }
+    if (strcmp(mode, "domain") == 0) {
+        trm_flight_exit(&attach.flight, TRM_OK, 0, attach.domain);
         return 0;
     }
     if (strcmp(mode, "slots") == 0) {

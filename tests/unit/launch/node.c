@@ -214,6 +214,7 @@ void node_begin(struct node *node, int64_t attempt)
     int before = node->received[TRM_MESSAGE_BEGUN];
     begin.begin.attempt = attempt;
     begin.begin.capacity = 4;
+    snprintf(begin.begin.domain, sizeof begin.begin.domain, "rack7");
     node_send(node, begin);
     NODE_WAIT(node, node->received[TRM_MESSAGE_BEGUN] > before);
     if (!node->begun.begun.ok)

@@ -74,6 +74,21 @@ static void ranks_of_the_attempt_are_admitted_and_reported(void **state)
     node_finish(&node);
 }
 
+static void ranks_are_told_the_failure_domain_of_their_node(void **state)
+{
+    (void)state;
+    struct node node;
+    node_start(&node);
+    node_begin(&node, 3);
+    pid_t rank = node_rank(&node, 3, 0, 0, "domain");
+    assert_int_equal(WEXITSTATUS(node_reap(&node, rank)), 0);
+    NODE_WAIT(&node,
+              node.beat.beat.rank_count == 1 && node_report(&node, 0)->state == TRM_FLIGHT_EXITED);
+    assert_string_equal(node_report(&node, 0)->exit_text, "rack7");
+    node_kill(&node, 3);
+    node_finish(&node);
+}
+
 static void ranks_that_do_not_belong_are_refused(void **state)
 {
     (void)state;
@@ -459,6 +474,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_agent_says_hello_and_its_beats_are_acknowledged),
         cmocka_unit_test(ranks_of_the_attempt_are_admitted_and_reported),
+        cmocka_unit_test(ranks_are_told_the_failure_domain_of_their_node),
         cmocka_unit_test(ranks_that_do_not_belong_are_refused),
         cmocka_unit_test(an_attempt_that_is_over_cannot_begin_again),
         cmocka_unit_test(a_stopped_rank_and_a_stopped_orted_are_killed_and_proved_dead),

@@ -79,6 +79,28 @@ static void hostfile_refuses_what_it_does_not_understand(void **state)
     }
 }
 
+static void a_name_is_taken_whole_or_refused(void **state)
+{
+    char text[3 * TRM_HOST_NAME_BYTES] = "", name[TRM_HOST_NAME_BYTES + 1] = "";
+    struct trm_host *hosts;
+    struct trm_error err;
+    int count;
+
+    (void)state;
+    memset(name, 'n', TRM_HOST_NAME_BYTES - 1);
+    snprintf(text, sizeof text, "%s domain=%s\n", name, name);
+    assert_int_equal(read_text(text, &hosts, &count, &err), TRM_OK);
+    assert_string_equal(hosts[0].name, name);
+    assert_string_equal(hosts[0].domain, name);
+    free(hosts);
+    name[TRM_HOST_NAME_BYTES - 1] = 'n';
+    snprintf(text, sizeof text, "%s\n", name);
+    assert_int_equal(read_text(text, &hosts, &count, &err), TRM_ERR_CONFIG);
+    assert_non_null(strstr(err.text, "up to 254"));
+    snprintf(text, sizeof text, "n1 domain=%s\n", name);
+    assert_int_equal(read_text(text, &hosts, &count, &err), TRM_ERR_CONFIG);
+}
+
 static void a_missing_host_file_is_an_error_of_the_configuration(void **state)
 {
     struct trm_host *hosts;
@@ -121,6 +143,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hostfile_reads_names_slots_and_domains),
         cmocka_unit_test(hostfile_refuses_what_it_does_not_understand),
+        cmocka_unit_test(a_name_is_taken_whole_or_refused),
         cmocka_unit_test(a_missing_host_file_is_an_error_of_the_configuration),
         cmocka_unit_test(a_missing_exclude_file_names_nobody),
     };

@@ -204,10 +204,11 @@ static void small_messages_come_through_whole(void **state)
     m.number = 17;
     assert_int_equal(travel(&m).number, 17);
     m = (struct trm_message){.type = TRM_MESSAGE_BEGIN};
-    m.begin = (struct trm_message_begin){.attempt = 6, .capacity = 8};
+    m.begin = (struct trm_message_begin){.attempt = 6, .capacity = 8, .domain = "rack 1"};
     out = travel(&m);
     assert_int_equal(out.begin.attempt, 6);
     assert_int_equal(out.begin.capacity, 8);
+    assert_string_equal(out.begin.domain, "rack 1");
     m = (struct trm_message){.type = TRM_MESSAGE_BEGUN};
     m.begun = (struct trm_message_begun){.attempt = 6, .ok = false, .reason = "not dead"};
     out = travel(&m);
@@ -291,6 +292,7 @@ static void unsound_messages_are_refused_with_the_key(void **state)
         {false, "{\"type\":\"begin\",\"attempt\":0,\"capacity\":1}", "outside 1 to"},
         {false, "{\"type\":\"begin\",\"attempt\":1,\"capacity\":0}", "outside 1 to 1024"},
         {false, "{\"type\":\"begin\",\"attempt\":1,\"capacity\":1025}", "outside 1 to 1024"},
+        {false, "{\"type\":\"begin\",\"attempt\":1,\"capacity\":1}", "\"domain\" is missing"},
         {false, "{\"type\":\"kill\",\"attempt\":1}", "\"reason\" is missing"},
         {false, "{\"type\":\"check\",\"id\":1,\"timeout_ms\":0}", "outside 1 to"},
         {false, "{\"type\":\"check\",\"id\":1,\"timeout_ms\":1,\"arguments\":[]}", "\"command\""},

@@ -361,15 +361,28 @@ static void tokens_are_written_and_read(void **state)
 static void names_are_checked(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {
-        "", "two words", "tab\t",
-        "a234567890123456789012345678901234567890123456789012345678901234"};
+    static const char *const wrong[] = {"", "two words", "tab\t"};
+    char name[TRM_WIRE_NAME_BYTES + 1];
+    struct trm_wire *longest = NULL;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct trm_wire *wire = NULL;
         assert_int_equal(trm_wire_create(TRM_WIRE_AGENT, &token, wrong[i], &wire, NULL),
                          TRM_ERR_CONFIG);
         assert_null(wire);
     }
+    memset(name, 'n', sizeof name);
+    name[TRM_WIRE_NAME_BYTES] = '\0';
+    assert_int_equal(trm_wire_create(TRM_WIRE_AGENT, &token, name, &longest, NULL), TRM_ERR_CONFIG);
+    name[TRM_WIRE_NAME_BYTES - 1] = '\0';
+    struct pair pair = {NULL, NULL};
+    assert_int_equal(trm_wire_create(TRM_WIRE_SUPERVISOR, &token, NULL, &pair.supervisor, NULL),
+                     TRM_OK);
+    assert_int_equal(trm_wire_create(TRM_WIRE_AGENT, &token, name, &pair.agent, NULL), TRM_OK);
+    pass(pair.supervisor, pair.agent);
+    pass(pair.agent, pair.supervisor);
+    pass(pair.supervisor, pair.agent);
+    assert_string_equal(trm_wire_node(pair.supervisor), name);
+    destroy_pair(pair);
 }
 
 int main(void)
