@@ -44,29 +44,31 @@ static struct trm_tensor log_sum_exp_view(const struct trm_model_context *c,
 }
 
 void trm_block_forward(struct trm_model_context *c, const struct trm_block *block,
-                       struct trm_block_state *s, struct trm_tensor out, struct trm_tensor x)
+                       struct trm_block_state *s, struct trm_tensor x, struct trm_tensor before,
+                       bool whole)
 {
-    const struct trm_ops *ops = c->ops;
     struct trm_tensor none = {0};
     struct trm_tensor qkv = now(c, s->qkv), branch = now(c, c->branch);
     struct trm_attention shape = attention_shape(c);
     int64_t width = c->attention_width;
 
-    trm_norm_forward(c, &block->norm1, &s->norm1, now(c, s->normed1), x);
+    if (before.data)
+        trm_norm_residual_forward(c, &block->norm1, &s->norm1, now(c, s->normed1), x, before,
+                                  branch);
+    else
+        trm_norm_forward(c, &block->norm1, &s->norm1, now(c, s->normed1), x);
     trm_linear_column_forward(c, &block->qkv, qkv, none, now(c, s->normed1), TRM_ACT_NONE);
-    ops->attention_forward(c->device, now(c, s->attended), log_sum_exp_view(c, s),
-                           trm_tensor_columns(qkv, 0, width), trm_tensor_columns(qkv, width, width),
-                           trm_tensor_columns(qkv, 2 * width, width), &shape);
+    c->ops->attention_forward(
+        c->device, now(c, s->attended), log_sum_exp_view(c, s), trm_tensor_columns(qkv, 0, width),
+        trm_tensor_columns(qkv, width, width), trm_tensor_columns(qkv, 2 * width, width), &shape);
     trm_linear_row_forward(c, &block->projection, branch, now(c, s->attended));
-    ops->add(c->device, now(c, s->middle), x, branch);
 
-    trm_norm_forward(c, &block->norm2, &s->norm2, now(c, s->normed2), now(c, s->middle));
+    trm_norm_residual_forward(c, &block->norm2, &s->norm2, now(c, s->normed2), now(c, s->middle), x,
+                              branch);
     trm_linear_column_forward(c, &block->up, now(c, s->expanded), now(c, s->pre),
                               now(c, s->normed2), TRM_ACT_GELU);
-    if (!out.data)
-        return;
-    trm_linear_row_forward(c, &block->down, branch, now(c, s->expanded));
-    ops->add(c->device, out, now(c, s->middle), branch);
+    if (whole)
+        trm_linear_row_forward(c, &block->down, branch, now(c, s->expanded));
 }
 
 void trm_block_backward(struct trm_model_context *c, const struct trm_block *block,

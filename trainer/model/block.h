@@ -1,6 +1,10 @@
 /*
  * A pre-norm transformer layer: x += attention(norm(x)); x += mlp(norm(x)).
  *
+ * What a sublayer adds to the residual stream is added by the norm that follows, which reads the
+ * stream anyway. So a layer ends with two parts of its output, state->middle and c->branch, and the
+ * next layer, or the final norm, begins with their sum.
+ *
  * What backward needs is kept per layer, or, under full recomputation, in one set that all layers
  * share: then only each layer's input is kept, and backward runs the layer's forward again (the
  * same ops on the same values: the same bits).
@@ -33,9 +37,12 @@ struct trm_block_state {
 void trm_block_place(struct trm_model_context *c, struct trm_arena *arena,
                      struct trm_block_state *state);
 
-/* out[N, C] = layer(x[N, C]); out.data NULL: only what backward needs is computed. */
+/* The layer's input is x[N, C]; with before.data, x is written first: before[N, C] + c->branch, as
+ * the layer before left them (`before` may be this state's middle). `whole` false: only what
+ * backward needs is computed, and c->branch is not the layer's. */
 void trm_block_forward(struct trm_model_context *c, const struct trm_block *block,
-                       struct trm_block_state *state, struct trm_tensor out, struct trm_tensor x);
+                       struct trm_block_state *state, struct trm_tensor x, struct trm_tensor before,
+                       bool whole);
 
 /* dx holds the gradient of the layer's output and becomes that of its input. */
 void trm_block_backward(struct trm_model_context *c, const struct trm_block *block,

@@ -209,17 +209,20 @@ static struct trm_tensor now(const struct trm_model_context *c, struct trm_tenso
 static struct trm_tensor forward(struct trm_model_context *c, struct gpt2 *g,
                                  struct trm_tensor inputs)
 {
+    struct trm_tensor before = {0};
+
     trm_context_param_wait(c, g->embedding.token, TENSORS_BEFORE_LAYERS);
     trm_embedding_forward(c, &g->embedding, now(c, g->inputs[0]), inputs);
     for (int i = 0; i < g->layers; i++) {
         const struct trm_block *block = &g->blocks[i];
         trm_context_param_wait(c, block->first_tensor, block->tensor_count);
-        trm_block_forward(c, block, &g->states[i % g->state_count], now(c, g->inputs[i + 1]),
-                          now(c, g->inputs[i]));
+        trm_block_forward(c, block, &g->states[i % g->state_count], now(c, g->inputs[i]), before,
+                          true);
+        before = now(c, g->states[i % g->state_count].middle);
     }
     trm_context_param_wait(c, g->final_norm.weight, TENSORS_AFTER_LAYERS);
-    trm_norm_forward(c, &g->final_norm, &g->final_state, now(c, g->normed),
-                     now(c, g->inputs[g->layers]));
+    trm_norm_residual_forward(c, &g->final_norm, &g->final_state, now(c, g->normed),
+                              now(c, g->inputs[g->layers]), before, now(c, c->branch));
     return now(c, g->normed);
 }
 
@@ -243,7 +246,7 @@ static struct trm_tensor gpt2_loss(struct trm_model_context *c, void *state,
     for (int i = g->layers - 1; i >= 0; i--) {
         struct trm_block_state *s = &g->states[i % g->state_count];
         if (recompute && i < g->layers - 1) /* the last layer's state is still there */
-            trm_block_forward(c, &g->blocks[i], s, none, now(c, g->inputs[i]));
+            trm_block_forward(c, &g->blocks[i], s, now(c, g->inputs[i]), none, false);
         trm_block_backward(c, &g->blocks[i], s, dx, now(c, g->inputs[i]));
     }
     trm_embedding_backward(c, &g->embedding, dx, inputs);

@@ -22,6 +22,19 @@ void trm_norm_forward(struct trm_model_context *c, const struct trm_norm_layer *
         TRM_NORM_LAYER, (float)c->config->layernorm_epsilon);
 }
 
+void trm_norm_residual_forward(struct trm_model_context *c, const struct trm_norm_layer *layer,
+                               struct trm_norm_state *state, struct trm_tensor y,
+                               struct trm_tensor total, struct trm_tensor x,
+                               struct trm_tensor branch)
+{
+    int64_t rows = x.shape[0];
+    c->ops->residual_norm_forward(c->device, y, total, statistics(state->mean, rows),
+                                  statistics(state->rstd, rows), x, branch,
+                                  trm_context_parameter(c, layer->weight, 1),
+                                  trm_context_parameter(c, layer->bias, 1), TRM_NORM_LAYER,
+                                  (float)c->config->layernorm_epsilon);
+}
+
 void trm_norm_backward(struct trm_model_context *c, const struct trm_norm_layer *layer,
                        const struct trm_norm_state *state, struct trm_tensor dx,
                        struct trm_tensor dy, struct trm_tensor x)

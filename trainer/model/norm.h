@@ -18,6 +18,12 @@ void trm_norm_place(struct trm_model_context *c, struct trm_arena *arena,
 void trm_norm_forward(struct trm_model_context *c, const struct trm_norm_layer *layer,
                       struct trm_norm_state *state, struct trm_tensor y, struct trm_tensor x);
 
+/* total = x + branch, and y = norm(total). */
+void trm_norm_residual_forward(struct trm_model_context *c, const struct trm_norm_layer *layer,
+                               struct trm_norm_state *state, struct trm_tensor y,
+                               struct trm_tensor total, struct trm_tensor x,
+                               struct trm_tensor branch);
+
 /* dx += the gradient through the norm. */
 void trm_norm_backward(struct trm_model_context *c, const struct trm_norm_layer *layer,
                        const struct trm_norm_state *state, struct trm_tensor dx,

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 
 #include "base/exact_sum.h"
+#include "trainer/ops/cross_entropy.h"
 #include "trainer/ops/device.h"
 #include "trainer/ops/tensor.h"
 
@@ -80,6 +81,15 @@ struct trm_ops {
     void (*norm_forward)(struct trm_device *dev, struct trm_tensor y, struct trm_tensor mean,
                          struct trm_tensor rstd, struct trm_tensor x, struct trm_tensor weight,
                          struct trm_tensor bias, enum trm_norm kind, float epsilon);
+    /* total[N, C] = x + branch, a residual stream and what a sublayer adds to it, rounded to its
+     * type, and y = norm(total): the bits of `add` and norm_forward, in one pass. `total` in place
+     * of x or branch allowed. Its backward is norm_backward: dx, the gradient of `total`, is that
+     * of x and of the branch. */
+    void (*residual_norm_forward)(struct trm_device *dev, struct trm_tensor y,
+                                  struct trm_tensor total, struct trm_tensor mean,
+                                  struct trm_tensor rstd, struct trm_tensor x,
+                                  struct trm_tensor branch, struct trm_tensor weight,
+                                  struct trm_tensor bias, enum trm_norm kind, float epsilon);
     /* dx[N, C] += gradient through the norm (dx holds the residual's gradient already);
      * dweight[C] +=, dbias[C] +=. */
     void (*norm_backward)(struct trm_device *dev, struct trm_tensor dx, struct trm_tensor dweight,
@@ -115,23 +125,10 @@ struct trm_ops {
     void (*position_backward)(struct trm_device *dev, struct trm_tensor dtable,
                               struct trm_tensor dx, int64_t seq_length);
 
-    /* Cross-entropy over logits[N, V] that may be split by vocabulary columns over ranks. This rank
-     * holds vocabulary entries [first_row, first_row + V), of which the first `valid` are real and
-     * the rest padding.
-     * 1. maximum[N] = largest real logit here (-inf when there is none);
-     * 2. with `maximum` taken over ranks: sums[2, N]: row 0 the sum of exp(logit - maximum), row 1
-     *    target logit - maximum when the target is held here, else 0;
-     * 3. with `sums` added over ranks: loss[N] = log(sum) - target; logits are overwritten by their
-     *    gradient softmax - onehot (0 in padding). */
-    void (*cross_entropy_maximum)(struct trm_device *dev, struct trm_tensor maximum,
-                                  struct trm_tensor logits, int64_t valid);
-    void (*cross_entropy_sums)(struct trm_device *dev, struct trm_tensor sums,
-                               struct trm_tensor logits, struct trm_tensor maximum,
-                               struct trm_tensor targets, int64_t first_row, int64_t valid);
-    void (*cross_entropy_gradient)(struct trm_device *dev, struct trm_tensor loss,
-                                   struct trm_tensor logits, struct trm_tensor maximum,
-                                   struct trm_tensor sums, struct trm_tensor targets,
-                                   int64_t first_row, int64_t valid, bool want_gradient);
+    /* cross_entropy.h has their contracts. */
+    trm_cross_entropy_maximum_fn *cross_entropy_maximum;
+    trm_cross_entropy_sums_fn *cross_entropy_sums;
+    trm_cross_entropy_gradient_fn *cross_entropy_gradient;
 
     /* Adds the float64 sum of squares of each aligned block of TRM_NORM_BLOCK elements to `sum`. */
     void (*sum_of_squares)(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_tensor t);

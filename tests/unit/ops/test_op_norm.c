@@ -65,6 +65,65 @@ static void norm_forward_equals_the_reference(void **state)
     }
 }
 
+static void run_residual(struct trm_device *dev, const struct trial *t)
+{
+    const struct trial_operand *o = t->operand;
+    const struct trm_tensor x = t->flag ? o[1].t : o[4].t;
+    dev->ops->residual_norm_forward(dev, o[0].t, o[1].t, o[2].t, o[3].t, x, o[5].t, o[6].t, o[7].t,
+                                    TRM_NORM_LAYER, 1e-5f);
+    assert_no_device_error(dev);
+    /* What the two operations apart give, bit for bit. */
+    dev->ops->norm_forward(dev, o[8].t, o[9].t, o[10].t, o[1].t, o[6].t, o[7].t, TRM_NORM_LAYER,
+                           1e-5f);
+    if (!t->flag)
+        dev->ops->add(dev, o[11].t, x, o[5].t);
+    assert_no_device_error(dev);
+    for (int64_t i = 0; i < trm_tensor_elements(o[0].t); i++) {
+        assert_true(tensor_get(o[0].t, i) == tensor_get(o[8].t, i));
+        assert_true(t->flag || tensor_get(o[1].t, i) == tensor_get(o[11].t, i));
+    }
+    for (int64_t i = 0; i < trm_tensor_elements(o[2].t); i++) {
+        assert_true(tensor_get(o[2].t, i) == tensor_get(o[9].t, i));
+        assert_true(tensor_get(o[3].t, i) == tensor_get(o[10].t, i));
+    }
+}
+
+/* In place: the stream is where the sum goes. */
+static void residual_case(int64_t rows, int64_t columns, int64_t gap, bool in_place)
+{
+    struct trial t;
+    trial_begin(&t, run_residual, "residual norm %d x %d gap %d in place %d", (int)rows,
+                (int)columns, (int)gap, in_place);
+    t.flag = in_place;
+    trial_2d(&t, TRIAL_OUTPUT, rows, columns, gap);
+    trial_2d(&t, in_place ? TRIAL_ACCUMULATED : TRIAL_OUTPUT, rows, columns, gap);
+    trial_1d(&t, TRIAL_OUTPUT, rows);
+    trial_1d(&t, TRIAL_OUTPUT, rows);
+    trial_2d(&t, TRIAL_INPUT, rows, columns, 2 * gap);
+    trial_2d(&t, TRIAL_INPUT, rows, columns, gap);
+    trial_1d(&t, TRIAL_INPUT, columns);
+    trial_1d(&t, TRIAL_INPUT, columns);
+    trial_2d(&t, TRIAL_OUTPUT, rows, columns, 0);
+    trial_1d(&t, TRIAL_OUTPUT, rows);
+    trial_1d(&t, TRIAL_OUTPUT, rows);
+    trial_2d(&t, in_place ? TRIAL_INPUT : TRIAL_OUTPUT, rows, columns, 0);
+    /* Rows of one or two elements: their differences are what is left of the rounded sum. */
+    for (int i = 0; i < 11; i++)
+        t.operand[i].magnitude = columns < 3 ? 300.0 : 0.0;
+    for (int i = 0; i < t.count; i++)
+        t.half |= t.operand[i].t.dims == 2 || i == 6 || i == 7 ? TRIAL_HALF(i) : 0;
+    trial_check(&t);
+}
+
+static void residual_norm_equals_the_reference_and_the_two_operations_apart(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(SIZES); i++) {
+        residual_case(SIZES[i].rows, SIZES[i].columns, SIZES[i].gap, false);
+        residual_case(SIZES[i].rows, SIZES[i].columns, SIZES[i].gap, true);
+    }
+}
+
 static void norm_backward_equals_the_reference(void **state)
 {
     (void)state;
@@ -118,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(norm_forward_equals_the_reference),
+        cmocka_unit_test(residual_norm_equals_the_reference_and_the_two_operations_apart),
         cmocka_unit_test(norm_backward_equals_the_reference),
         cmocka_unit_test(norm_of_equal_elements_is_the_bias),
     };

@@ -70,6 +70,7 @@ static const struct trm_ops cpu_ops = {
     .activation_forward = trm_cpu_activation_forward,
     .activation_backward = trm_cpu_activation_backward,
     .norm_forward = trm_cpu_norm_forward,
+    .residual_norm_forward = trm_cpu_residual_norm_forward,
     .norm_backward = trm_cpu_norm_backward,
     .attention_forward = trm_cpu_attention_forward,
     .attention_backward = trm_cpu_attention_backward,

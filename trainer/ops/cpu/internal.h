@@ -123,6 +123,7 @@ TRM_CPU_OP(bias_backward);
 TRM_CPU_OP(activation_forward);
 TRM_CPU_OP(activation_backward);
 TRM_CPU_OP(norm_forward);
+TRM_CPU_OP(residual_norm_forward);
 TRM_CPU_OP(norm_backward);
 TRM_CPU_OP(attention_forward);
 TRM_CPU_OP(attention_backward);

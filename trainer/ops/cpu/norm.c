@@ -18,7 +18,20 @@ size_t trm_cpu_norm_bytes(int64_t columns)
 struct forward {
     struct trm_tensor y, mean, rstd, x, weight, bias;
     float epsilon;
+    struct trm_tensor stream, branch; /* whose sum `x` becomes; data NULL: x is there */
 };
+
+TRM_VECTOR void row_add(float *sum, const float *a, const float *b, int64_t count)
+{
+    int64_t i = 0;
+    for (; i + TRM_LANES <= count; i += TRM_LANES) {
+        v16_fetch(a + i);
+        v16_fetch(b + i);
+        v16_store(sum + i, v16_load(a + i) + v16_load(b + i));
+    }
+    for (; i < count; i++)
+        sum[i] = a[i] + b[i];
+}
 
 TRM_VECTOR double row_sum(const float *x, int64_t count)
 {
@@ -71,7 +84,9 @@ static void forward_rows(void *context, int64_t first, int64_t last, int thread)
     const struct forward *f = context;
     int64_t columns = f->x.shape[1];
     for (int64_t row = first; row < last; row++) {
-        const float *x = trm_cpu_row(f->x, row);
+        float *x = trm_cpu_row(f->x, row);
+        if (f->branch.data != NULL)
+            row_add(x, trm_cpu_row(f->stream, row), trm_cpu_row(f->branch, row), columns);
         double mean = row_sum(x, columns) / (double)columns;
         double variance = row_squares(x, columns, mean) / (double)columns;
         float rstd = (float)(1.0 / __builtin_sqrt(variance + (double)f->epsilon));
@@ -82,18 +97,38 @@ static void forward_rows(void *context, int64_t first, int64_t last, int thread)
     }
 }
 
+static void run_forward(struct trm_device *dev, struct forward *f, enum trm_norm kind)
+{
+    int64_t rows = f->x.shape[0], columns = f->x.shape[1];
+    TRM_ASSERT(kind == TRM_NORM_LAYER && trm_cpu_is2(f->x, rows, columns));
+    TRM_ASSERT(trm_cpu_is2(f->y, rows, columns));
+    TRM_ASSERT(trm_cpu_is1(f->mean, rows) && trm_cpu_is1(f->rstd, rows));
+    TRM_ASSERT(trm_cpu_is1(f->weight, columns) && trm_cpu_is1(f->bias, columns));
+    trm_cpu_for(dev, rows, 1 + TRM_CPU_GRAIN / (columns + 1), forward_rows, f);
+}
+
 void trm_cpu_norm_forward(struct trm_device *dev, struct trm_tensor y, struct trm_tensor mean,
                           struct trm_tensor rstd, struct trm_tensor x, struct trm_tensor weight,
                           struct trm_tensor bias, enum trm_norm kind, float epsilon)
 {
     if (!TRM_CPU_TAKES(dev, "norm_forward", y, mean, rstd, x, weight, bias))
         return;
-    int64_t rows = x.shape[0], columns = x.shape[1];
-    TRM_ASSERT(kind == TRM_NORM_LAYER && trm_cpu_is2(x, rows, columns));
-    TRM_ASSERT(trm_cpu_is2(y, rows, columns) && trm_cpu_is1(mean, rows) && trm_cpu_is1(rstd, rows));
-    TRM_ASSERT(trm_cpu_is1(weight, columns) && trm_cpu_is1(bias, columns));
-    struct forward context = {y, mean, rstd, x, weight, bias, epsilon};
-    trm_cpu_for(dev, rows, 1 + TRM_CPU_GRAIN / (columns + 1), forward_rows, &context);
+    struct forward context = {y, mean, rstd, x, weight, bias, epsilon, {0}, {0}};
+    run_forward(dev, &context, kind);
+}
+
+void trm_cpu_residual_norm_forward(struct trm_device *dev, struct trm_tensor y,
+                                   struct trm_tensor total, struct trm_tensor mean,
+                                   struct trm_tensor rstd, struct trm_tensor x,
+                                   struct trm_tensor branch, struct trm_tensor weight,
+                                   struct trm_tensor bias, enum trm_norm kind, float epsilon)
+{
+    if (!TRM_CPU_TAKES(dev, "residual_norm_forward", y, total, mean, rstd, x, branch, weight, bias))
+        return;
+    TRM_ASSERT(trm_cpu_is2(x, total.shape[0], total.shape[1]));
+    TRM_ASSERT(trm_cpu_is2(branch, total.shape[0], total.shape[1]));
+    struct forward context = {y, mean, rstd, total, weight, bias, epsilon, x, branch};
+    run_forward(dev, &context, kind);
 }
 
 struct backward {

@@ -163,6 +163,7 @@ static const struct trm_ops cuda_ops = {
     .activation_forward = trm_cuda_activation_forward,
     .activation_backward = trm_cuda_activation_backward,
     .norm_forward = trm_cuda_norm_forward,
+    .residual_norm_forward = trm_cuda_residual_norm_forward,
     .norm_backward = trm_cuda_norm_backward,
     .attention_forward = trm_cuda_attention_forward,
     .attention_backward = trm_cuda_attention_backward,

@@ -92,6 +92,7 @@ TRM_CUDA_OP(bias_backward);
 TRM_CUDA_OP(activation_forward);
 TRM_CUDA_OP(activation_backward);
 TRM_CUDA_OP(norm_forward);
+TRM_CUDA_OP(residual_norm_forward);
 TRM_CUDA_OP(norm_backward);
 TRM_CUDA_OP(attention_forward);
 TRM_CUDA_OP(attention_backward);

@@ -55,6 +55,14 @@ static __device__ __forceinline__ void trm_store(trm_bf16 *p, float value)
     *p = __float2bfloat16(value);
 }
 
+/* What a load after a store gives. */
+template <typename T> static __device__ __forceinline__ float trm_round(float value)
+{
+    T stored;
+    trm_store(&stored, value);
+    return trm_load(&stored);
+}
+
 static __device__ __forceinline__ void trm_load_wide(float v[TRM_CHUNK], const float *p)
 {
     *reinterpret_cast<float4 *>(v) = reinterpret_cast<const float4 *>(p)[0];

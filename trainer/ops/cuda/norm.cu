@@ -1,18 +1,38 @@
-/* Layer norm: a warp for each row, which stays in the first-level cache between its passes. */
+/* Layer norm, alone or of a sum of two: a warp for each row, which stays in the first-level cache
+ * between its passes. */
 #include "trainer/ops/cuda/launch.cuh"
 
 #define ROWS_OF_BLOCK 8
 #define STRIDE        (TRM_WARP * TRM_CHUNK)
 
 template <typename T> struct forward_arguments {
-    trm_rows<T> y;
-    trm_rows<const T> x, weight, bias;
+    trm_rows<T> y, x; /* x is written when it is the sum of `stream` and `branch` */
+    trm_rows<const T> stream, branch, weight, bias;
     float *mean, *rstd;
     int64_t rows, columns;
     float epsilon;
 };
 
-template <typename T> static __global__ void forward(forward_arguments<T> a)
+/* Eight elements of x at column c; RESIDUAL: computed, and stored, as `add` does it. A later pass
+ * reads what the same thread stored. */
+template <typename T, bool RESIDUAL>
+static __device__ __forceinline__ void first_load(float x[TRM_CHUNK], const forward_arguments<T> &a,
+                                                  int64_t n, int64_t c)
+{
+    const int64_t count = a.columns - c;
+    if (!RESIDUAL) {
+        trm_load8(x, a.x.row(n) + c, count, a.x.aligned);
+        return;
+    }
+    alignas(16) float branch[TRM_CHUNK];
+    trm_load8(x, a.stream.row(n) + c, count, a.stream.aligned);
+    trm_load8(branch, a.branch.row(n) + c, count, a.branch.aligned);
+    for (int i = 0; i < TRM_CHUNK; i++)
+        x[i] = trm_round<T>(x[i] + branch[i]);
+    trm_store8(a.x.row(n) + c, x, count, a.x.aligned);
+}
+
+template <typename T, bool RESIDUAL> static __global__ void forward(forward_arguments<T> a)
 {
     const int64_t n = (int64_t)blockIdx.x * ROWS_OF_BLOCK + threadIdx.y;
     const int64_t start = threadIdx.x * TRM_CHUNK;
@@ -21,7 +41,7 @@ template <typename T> static __global__ void forward(forward_arguments<T> a)
     alignas(16) float x[TRM_CHUNK], w[TRM_CHUNK], b[TRM_CHUNK];
     float sum = 0.0f, squares = 0.0f;
     for (int64_t c = start; c < a.columns; c += STRIDE) {
-        trm_load8(x, a.x.row(n) + c, a.columns - c, a.x.aligned);
+        first_load<T, RESIDUAL>(x, a, n, c);
         for (int i = 0; i < TRM_CHUNK; i++)
             sum += x[i];
     }
@@ -101,12 +121,15 @@ static bool is_layer_norm(struct trm_device *dev, enum trm_norm kind)
 }
 
 template <typename T>
-static void run_forward(struct trm_device *dev, struct trm_tensor y, struct trm_tensor mean,
-                        struct trm_tensor rstd, struct trm_tensor x, struct trm_tensor weight,
-                        struct trm_tensor bias, float epsilon)
+static void run_forward(struct trm_device *dev, struct trm_tensor y, struct trm_tensor x,
+                        struct trm_tensor stream, struct trm_tensor branch, struct trm_tensor mean,
+                        struct trm_tensor rstd, struct trm_tensor weight, struct trm_tensor bias,
+                        float epsilon)
 {
     const forward_arguments<T> a = {trm_rows_of<T>(y),
-                                    trm_rows_of<const T>(x),
+                                    trm_rows_of<T>(x),
+                                    trm_rows_of<const T>(stream),
+                                    trm_rows_of<const T>(branch),
                                     trm_rows_of<const T>(weight),
                                     trm_rows_of<const T>(bias),
                                     static_cast<float *>(mean.data),
@@ -114,9 +137,35 @@ static void run_forward(struct trm_device *dev, struct trm_tensor y, struct trm_
                                     x.shape[0],
                                     x.shape[1],
                                     epsilon};
-    TRM_LAUNCH(forward<T>, dim3((unsigned)trm_parts(a.rows, ROWS_OF_BLOCK)),
-               dim3(TRM_WARP, ROWS_OF_BLOCK), 0, trm_cuda_of(dev)->stream, a);
+    const dim3 grid((unsigned)trm_parts(a.rows, ROWS_OF_BLOCK)), block(TRM_WARP, ROWS_OF_BLOCK);
+    if (branch.data != NULL)
+        TRM_LAUNCH((forward<T, true>), grid, block, 0, trm_cuda_of(dev)->stream, a);
+    else
+        TRM_LAUNCH((forward<T, false>), grid, block, 0, trm_cuda_of(dev)->stream, a);
     trm_cuda_launched(dev, "norm_forward");
+}
+
+/* `stream` and `branch` without data: of x as it is. */
+static void norm_forward(struct trm_device *dev, struct trm_tensor y, struct trm_tensor x,
+                         struct trm_tensor stream, struct trm_tensor branch, struct trm_tensor mean,
+                         struct trm_tensor rstd, struct trm_tensor weight, struct trm_tensor bias,
+                         enum trm_norm kind, float epsilon)
+{
+    TRM_ASSERT(x.dims == 2);
+    const int64_t rows = x.shape[0], columns = x.shape[1];
+    TRM_ASSERT(trm_is2(x, rows, columns) && trm_is2(y, rows, columns));
+    TRM_ASSERT(trm_is1(mean, rows) && trm_is1(rstd, rows));
+    TRM_ASSERT(trm_is1(weight, columns) && trm_is1(bias, columns));
+    TRM_ASSERT(branch.data == NULL ||
+               (trm_is2(stream, rows, columns) && trm_is2(branch, rows, columns)));
+    if (!is_layer_norm(dev, kind) ||
+        !trm_cuda_takes(dev, "norm_forward", x.type, {y, x, stream, branch, weight, bias}) ||
+        !trm_cuda_takes(dev, "norm_forward", TRM_F32, {mean, rstd}))
+        return;
+    if (x.type == TRM_BF16)
+        run_forward<trm_bf16>(dev, y, x, stream, branch, mean, rstd, weight, bias, epsilon);
+    else
+        run_forward<float>(dev, y, x, stream, branch, mean, rstd, weight, bias, epsilon);
 }
 
 extern "C" void trm_cuda_norm_forward(struct trm_device *dev, struct trm_tensor y,
@@ -124,19 +173,18 @@ extern "C" void trm_cuda_norm_forward(struct trm_device *dev, struct trm_tensor 
                                       struct trm_tensor x, struct trm_tensor weight,
                                       struct trm_tensor bias, enum trm_norm kind, float epsilon)
 {
-    TRM_ASSERT(x.dims == 2);
-    const int64_t rows = x.shape[0], columns = x.shape[1];
-    TRM_ASSERT(trm_is2(x, rows, columns) && trm_is2(y, rows, columns));
-    TRM_ASSERT(trm_is1(mean, rows) && trm_is1(rstd, rows));
-    TRM_ASSERT(trm_is1(weight, columns) && trm_is1(bias, columns));
-    if (!is_layer_norm(dev, kind) ||
-        !trm_cuda_takes(dev, "norm_forward", x.type, {y, x, weight, bias}) ||
-        !trm_cuda_takes(dev, "norm_forward", TRM_F32, {mean, rstd}))
-        return;
-    if (x.type == TRM_BF16)
-        run_forward<trm_bf16>(dev, y, mean, rstd, x, weight, bias, epsilon);
-    else
-        run_forward<float>(dev, y, mean, rstd, x, weight, bias, epsilon);
+    const struct trm_tensor none = {};
+    norm_forward(dev, y, x, none, none, mean, rstd, weight, bias, kind, epsilon);
+}
+
+extern "C" void trm_cuda_residual_norm_forward(struct trm_device *dev, struct trm_tensor y,
+                                               struct trm_tensor total, struct trm_tensor mean,
+                                               struct trm_tensor rstd, struct trm_tensor x,
+                                               struct trm_tensor branch, struct trm_tensor weight,
+                                               struct trm_tensor bias, enum trm_norm kind,
+                                               float epsilon)
+{
+    norm_forward(dev, y, total, x, branch, mean, rstd, weight, bias, kind, epsilon);
 }
 
 template <typename T>

@@ -125,6 +125,7 @@ TRM_REF_OP(bias_backward);
 TRM_REF_OP(activation_forward);
 TRM_REF_OP(activation_backward);
 TRM_REF_OP(norm_forward);
+TRM_REF_OP(residual_norm_forward);
 TRM_REF_OP(norm_backward);
 TRM_REF_OP(attention_forward);
 TRM_REF_OP(attention_backward);

@@ -41,6 +41,16 @@ void trm_ref_norm_forward(struct trm_device *dev, struct trm_tensor y, struct tr
     }
 }
 
+void trm_ref_residual_norm_forward(struct trm_device *dev, struct trm_tensor y,
+                                   struct trm_tensor total, struct trm_tensor mean,
+                                   struct trm_tensor rstd, struct trm_tensor x,
+                                   struct trm_tensor branch, struct trm_tensor weight,
+                                   struct trm_tensor bias, enum trm_norm kind, float epsilon)
+{
+    trm_ref_add(dev, total, x, branch);
+    trm_ref_norm_forward(dev, y, mean, rstd, total, weight, bias, kind, epsilon);
+}
+
 /* dx += rstd (g - mean(g) - xhat mean(g xhat)), where g = dy weight and xhat = (x - mean) rstd. */
 static void input_gradient(struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x,
                            struct trm_tensor mean, struct trm_tensor rstd, struct trm_tensor weight)

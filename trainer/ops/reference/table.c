@@ -19,6 +19,7 @@ static const struct trm_ops table = {
     .activation_forward = trm_ref_activation_forward,
     .activation_backward = trm_ref_activation_backward,
     .norm_forward = trm_ref_norm_forward,
+    .residual_norm_forward = trm_ref_residual_norm_forward,
     .norm_backward = trm_ref_norm_backward,
     .attention_forward = trm_ref_attention_forward,
     .attention_backward = trm_ref_attention_backward,
