@@ -36,6 +36,7 @@ static enum trm_status place(struct bare_trainer *t, struct trm_error *err)
     t->inputs = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, (size_t)t->tokens * sizeof *t->inputs);
     t->targets =
         trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, (size_t)t->tokens * sizeof *t->targets);
+    t->loss = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, sizeof *t->loss);
     return trm_model_place(t->model, arena, err);
 }
 
@@ -128,9 +129,13 @@ enum trm_status bare_trainer_gradients(struct bare_trainer *t, double *loss, str
     struct trm_exact_sum sum;
     enum trm_status status;
 
-    trm_exact_sum_init(&sum);
+    t->device->ops->zero(t->device, trm_tensor_1d(t->loss, TRM_F32, sizeof sum / sizeof(float)));
     status = trm_model_forward_backward(t->model, t->inputs, t->targets, t->gradients, false, NULL,
-                                        &sum, err);
+                                        t->loss, err);
+    if (status != TRM_OK)
+        return status;
+    trm_device_download(t->device, &sum, t->loss, sizeof sum);
+    status = trm_device_sync(t->device, err);
     *loss = trm_exact_sum_value(&sum) / (double)t->tokens;
     return status;
 }

@@ -21,7 +21,8 @@ struct bare_trainer {
     float *masters;   /* the parameters themselves when the type is float32 */
     float *gradients, *exp_avg, *exp_avg_sq;
     int32_t *inputs, *targets; /* [tokens] */
-    int64_t tokens;            /* of a step: one micro-batch */
+    struct trm_exact_sum *loss;
+    int64_t tokens; /* of a step: one micro-batch */
     int64_t step;
 };
 

@@ -168,7 +168,7 @@ static enum trm_status run(struct trm_model *model, const int32_t *inputs, const
             *err = c->error;
         return c->status;
     }
-    return trm_device_sync(c->device, err);
+    return trm_device_check(c->device, err);
 }
 
 enum trm_status trm_model_forward_backward(struct trm_model *model, const int32_t *inputs,

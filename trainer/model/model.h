@@ -66,15 +66,16 @@ enum trm_status trm_model_place(struct trm_model *model, struct trm_arena *arena
 void trm_model_set_parameters(struct trm_model *model, void *parameters);
 
 /* Collective over the tensor group. inputs, targets: int32 [batch * seq_length], in the device's
- * memory, as parameters and gradients are. Adds the exact sum
- * of the losses of all positions to `loss`, and writes gradients: over what `gradients` holds when
- * `accumulate` is false, onto it otherwise. Returns the device's or the group's first error. */
+ * memory, as parameters, gradients and `loss` are. Adds the exact sum of the losses of all
+ * positions to `loss`, and writes gradients: over what `gradients` holds when `accumulate` is
+ * false, onto it otherwise. The work may still be under way when this returns (trm_device_sync).
+ * Returns the device's or the group's first error so far. */
 enum trm_status trm_model_forward_backward(struct trm_model *model, const int32_t *inputs,
                                            const int32_t *targets, void *gradients, bool accumulate,
                                            const struct trm_model_hooks *hooks,
                                            struct trm_exact_sum *loss, struct trm_error *err);
 
-/* Collective over the tensor group. Adds the exact sum of the losses to `loss`. */
+/* Collective over the tensor group. Adds the exact sum of the losses to `loss`, as above. */
 enum trm_status trm_model_evaluate(struct trm_model *model, const int32_t *inputs,
                                    const int32_t *targets, const struct trm_model_hooks *hooks,
                                    struct trm_exact_sum *loss, struct trm_error *err);

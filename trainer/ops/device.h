@@ -31,8 +31,22 @@ struct trm_adamw {
     float bias_correction1, bias_correction2; /* 1 - beta^t */
     float gradient_scale;                     /* 1 / tokens, times the clip factor */
     /* For the CUDA device alone; NULL on others. */
-    void *rounded;       /* bfloat16 copy of the parameters, written too */
-    const int32_t *skip; /* on the device: nothing is updated when it is not 0 */
+    void *rounded; /* bfloat16 copy of the parameters, written too */
+    /* On the device: nothing is updated when it is bad, and its gradient_scale is taken. */
+    const struct trm_step_verdict *verdict;
+};
+
+/* What a step's numbers are worth, decided on the device before the host has seen them. */
+struct trm_step_verdict {
+    int32_t bad;          /* not 0: loss or norm is not finite, or the loss above the limit */
+    float gradient_scale; /* 1 / tokens, times the clip factor */
+};
+
+/* What a verdict is made by. */
+struct trm_step_rules {
+    double tokens;     /* of the step */
+    double loss_limit; /* the largest mean loss that is no spike; infinity: none is */
+    double clip_grad;  /* the largest gradient norm; 0: any */
 };
 
 /* The largest sizes a model will ask for, to plan the workspace. */
@@ -74,6 +88,14 @@ struct trm_device_memory {
     void (*upload)(struct trm_device *dev, void *to, const void *from, size_t bytes);
     void (*download)(struct trm_device *dev, void *to, const void *from, size_t bytes);
     size_t (*available_bytes)(struct trm_device *dev);
+    /* Page-locked memory of the host. */
+    void *(*allocate_host)(struct trm_device *dev, size_t bytes);
+    void (*release_host)(struct trm_device *dev, void *memory);
+    /* Copies beside the ops. */
+    void (*fetch_begin)(struct trm_device *dev);
+    void (*fetch)(struct trm_device *dev, void *to, const void *from, size_t bytes);
+    void (*fetch_end)(struct trm_device *dev);
+    void (*fetch_wait)(struct trm_device *dev);
 };
 
 /* True when tensors lie in the host's memory. */
@@ -88,5 +110,25 @@ void trm_device_release(struct trm_device *dev, void *memory);
  * be changed, and `to` of a download read, after trm_device_sync. */
 void trm_device_upload(struct trm_device *dev, void *to, const void *from, size_t bytes);
 void trm_device_download(struct trm_device *dev, void *to, const void *from, size_t bytes);
+
+/* The sticky error, if any, and its words, without waiting for work. */
+enum trm_status trm_device_check(const struct trm_device *dev, struct trm_error *err);
+
+/* Bytes of the device's memory that are free; 0: nobody can tell, or the host's. */
+size_t trm_device_available_bytes(struct trm_device *dev);
+
+/* Memory of the host from which and to which a device copies at full speed while the host goes on;
+ * returned owned, as above. */
+void *trm_device_allocate_host(struct trm_device *dev, size_t bytes);
+void trm_device_release_host(struct trm_device *dev, void *memory);
+
+/* Copies to the host beside the ops, for results that are read while work goes on: a run of fetches
+ * takes what the ops before trm_device_fetch_begin left. What is queued after trm_device_fetch_end
+ * begins when the copies are done, and may write what they read. trm_device_fetch_wait holds up the
+ * host until they are done, and returns the sticky error. `to` is of trm_device_allocate_host. */
+void trm_device_fetch_begin(struct trm_device *dev);
+void trm_device_fetch(struct trm_device *dev, void *to, const void *from, size_t bytes);
+void trm_device_fetch_end(struct trm_device *dev);
+enum trm_status trm_device_fetch_wait(struct trm_device *dev, struct trm_error *err);
 
 #endif

@@ -6,6 +6,7 @@
  * Contracts common to all:
  * - ops return nothing; a failure sets the device's sticky error, checked once per micro-batch;
  * - ops are asynchronous in principle: results may be read after trm_device_sync;
+ * - operands, exact sums too, lie where the device's tensors lie;
  * - no op allocates: scratch comes from the workspace that was reserved at set-up;
  * - an op's bits are a function of its operands' values and shapes alone: not of threads, not of
  *   addresses. Float reductions run in a fixed order;
@@ -30,21 +31,17 @@ struct trm_ops {
 
     /* The words of trm_device_describe; NULL: the name alone. */
     void (*describe)(const struct trm_device *dev, char *text, size_t text_bytes);
-
     /* Waits for the device's work, or sets its error; NULL: ops are done when they return. */
     void (*sync)(struct trm_device *dev);
-
     const struct trm_device_memory *memory; /* NULL: the host's */
     /* Bytes of scratch that ops within these limits need. */
     size_t (*workspace_bytes)(struct trm_device *dev, const struct trm_ops_limits *limits);
 
     void (*zero)(struct trm_device *dev, struct trm_tensor t);
     void (*copy)(struct trm_device *dev, struct trm_tensor to, struct trm_tensor from);
-
     /* out = a + b, elementwise; in place allowed. */
     void (*add)(struct trm_device *dev, struct trm_tensor out, struct trm_tensor a,
                 struct trm_tensor b);
-
     /* c[M, N] (+)= a[M, K] b[K, N]; a and b may be transposed views (one stride is 1). */
     void (*matmul)(struct trm_device *dev, struct trm_tensor c, struct trm_tensor a,
                    struct trm_tensor b, bool accumulate);
@@ -63,10 +60,10 @@ struct trm_ops {
                             struct trm_tensor dbias, struct trm_tensor dy, struct trm_tensor x,
                             struct trm_tensor w, bool accumulate);
 
-    /* y = x + bias, row by row; in place allowed. For row-parallel layers, after the reduction. */
+    /* y = x + bias, row by row; in place allowed. For row-parallel layers, after the reduction.
+     * Backward: dbias[F] += column sums of dy[N, F]. */
     void (*bias_forward)(struct trm_device *dev, struct trm_tensor y, struct trm_tensor x,
                          struct trm_tensor bias);
-    /* dbias[F] += column sums of dy[N, F]. */
     void (*bias_backward)(struct trm_device *dev, struct trm_tensor dbias, struct trm_tensor dy);
 
     /* y[N, F] = act(pre); recomputes what linear_forward gave, bit for bit. */
@@ -110,8 +107,8 @@ struct trm_ops {
                                struct trm_tensor k, struct trm_tensor v, struct trm_tensor out,
                                struct trm_tensor log_sum_exp, const struct trm_attention *shape);
 
-    /* x[N, C] = table[token - first_row] for tokens in [first_row, first_row + V), zero for others.
-     * tokens: int32 [N]. */
+    /* x[N, C] = table[token - first_row] for tokens[N] (int32) in [first_row, first_row + V), else
+     * 0. */
     void (*embedding_forward)(struct trm_device *dev, struct trm_tensor x, struct trm_tensor tokens,
                               struct trm_tensor table, int64_t first_row);
     /* dtable[token - first_row] += dx rows, each table row in ascending order of N. */
@@ -134,6 +131,11 @@ struct trm_ops {
     void (*sum_of_squares)(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_tensor t);
     /* Adds every element to `sum`, exactly. */
     void (*sum)(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_tensor t);
+    /* The verdict on a step with these sums, by the host's arithmetic, to the last bit. May be
+     * NULL: then the host decides before it updates. */
+    void (*judge)(struct trm_device *dev, struct trm_step_verdict *verdict,
+                  const struct trm_exact_sum *loss, const struct trm_exact_sum *squares,
+                  const struct trm_step_rules *rules);
     /* A hash of the bytes (device.h: TRM_DIGEST_BYTES). May be NULL. */
     uint64_t (*digest)(struct trm_device *dev, struct trm_tensor t);
 

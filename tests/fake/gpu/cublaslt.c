@@ -170,6 +170,43 @@ static float *pack(const void *data, cublasLtMatrixLayout_t layout, bool transpo
     return packed;
 }
 
+/* What a call is given, for its turn on the stream. */
+struct product {
+    cublasLtMatmulDescOpaque_t desc;
+    const void *a, *b, *c;
+    void *d;
+    cublasLtMatrixLayoutOpaque_t a_layout, b_layout, c_layout, d_layout;
+    int64_t m, k, n;
+    float scale, keep;
+};
+
+static void run_product(const void *argument)
+{
+    struct product p = *(const struct product *)argument;
+    const bool at = p.desc.a_operation == CUBLAS_OP_T, bt = p.desc.b_operation == CUBLAS_OP_T;
+    float *left = pack(p.a, &p.a_layout, at, p.m, p.k);
+    float *right = pack(p.b, &p.b_layout, !bt, p.n, p.k);
+    float *column = malloc((size_t)p.m * sizeof(*column));
+    for (int64_t j = 0; j < p.n; j++) {
+        memset(column, 0, (size_t)p.m * sizeof(*column));
+        for (int64_t l = 0; l < p.k; l++)
+            for (int64_t i = 0; i < p.m; i++)
+                column[i] += left[l * p.m + i] * right[l * p.n + j];
+        for (int64_t i = 0; i < p.m; i++) {
+            const int64_t place = i + j * p.d_layout.stride;
+            float sum = p.scale * column[i];
+            if (p.keep != 0.0f)
+                sum += p.keep * load(p.c, p.c_layout.type, place);
+            if (p.desc.epilogue == CUBLASLT_EPILOGUE_BIAS)
+                sum += load(p.desc.bias, p.desc.bias_type, i);
+            store(p.d, p.d_layout.type, place, sum);
+        }
+    }
+    free(left);
+    free(right);
+    free(column);
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *alpha,
                               const void *a, cublasLtMatrixLayout_t a_layout, const void *b,
                               cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
@@ -179,12 +216,21 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                               size_t workspace_bytes, cudaStream_t stream)
 {
     const bool at = desc->a_operation == CUBLAS_OP_T, bt = desc->b_operation == CUBLAS_OP_T;
-    const int64_t m = (int64_t)(at ? a_layout->columns : a_layout->rows);
-    const int64_t k = (int64_t)(at ? a_layout->rows : a_layout->columns);
-    const int64_t n = (int64_t)(bt ? b_layout->rows : b_layout->columns);
-    float scale, keep;
-    memcpy(&scale, alpha, sizeof(scale));
-    memcpy(&keep, beta, sizeof(keep));
+    struct product p = {.desc = *desc,
+                        .a = a,
+                        .b = b,
+                        .c = c,
+                        .d = d,
+                        .a_layout = *a_layout,
+                        .b_layout = *b_layout,
+                        .c_layout = *c_layout,
+                        .d_layout = *d_layout,
+                        .m = (int64_t)(at ? a_layout->columns : a_layout->rows),
+                        .k = (int64_t)(at ? a_layout->rows : a_layout->columns),
+                        .n = (int64_t)(bt ? b_layout->rows : b_layout->columns)};
+    const int64_t m = p.m, k = p.k, n = p.n;
+    memcpy(&p.scale, alpha, sizeof(p.scale));
+    memcpy(&p.keep, beta, sizeof(p.keep));
     if (handle == NULL || stream == NULL || workspace == NULL || workspace_bytes == 0 || c != d ||
         k != (int64_t)(bt ? b_layout->columns : b_layout->rows) || m != (int64_t)d_layout->rows ||
         n != (int64_t)d_layout->columns || c_layout->stride != d_layout->stride ||
@@ -194,25 +240,6 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
         !is_aligned(b, b_layout, algorithm->data[2]) ||
         !is_aligned(d, d_layout, algorithm->data[3]))
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    float *left = pack(a, a_layout, at, m, k), *right = pack(b, b_layout, !bt, n, k);
-    float *column = malloc((size_t)m * sizeof(*column));
-    for (int64_t j = 0; j < n; j++) {
-        memset(column, 0, (size_t)m * sizeof(*column));
-        for (int64_t l = 0; l < k; l++)
-            for (int64_t i = 0; i < m; i++)
-                column[i] += left[l * m + i] * right[l * n + j];
-        for (int64_t i = 0; i < m; i++) {
-            const int64_t place = i + j * d_layout->stride;
-            float sum = scale * column[i];
-            if (keep != 0.0f)
-                sum += keep * load(c, c_layout->type, place);
-            if (desc->epilogue == CUBLASLT_EPILOGUE_BIAS)
-                sum += load(desc->bias, desc->bias_type, i);
-            store(d, d_layout->type, place, sum);
-        }
-    }
-    free(left);
-    free(right);
-    free(column);
+    fake_gpu_submit(stream, run_product, &p, sizeof(p));
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -15,6 +15,12 @@ enum trm_status trm_device_cuda(struct trm_device *dev, int local_rank, struct t
                          "device is cuda, and this build has no CUDA; use --device cpu");
 }
 
+void *trm_cuda_stream(const struct trm_device *dev)
+{
+    (void)dev;
+    return NULL;
+}
+
 void trm_cuda_search(struct trm_device *dev, bool on)
 {
     (void)dev;

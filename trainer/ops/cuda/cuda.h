@@ -9,12 +9,12 @@
  *
  * The same bits run after run: no float is added by an atomic, work is cut by shape alone, and the
  * algorithm of each matrix product is kept once it is chosen (choices.h). Tensors lie in the
- * device's memory (trm_device_allocate); work is queued on one stream, and exact sums arrive in
- * their struct at trm_device_sync.
+ * device's memory (trm_device_allocate), exact sums too; work is queued on one stream, and copies
+ * beside it on a second.
  *
- * Threads: one at a time. Memory: TRM_CUDA_LIBRARY_BYTES for the matrix library and 64 KiB for
- * sums, taken when the device is opened; nothing in a step. A build without CUDA has this header
- * too: its trm_device_cuda refuses.
+ * Threads: one at a time. Memory: TRM_CUDA_LIBRARY_BYTES for the matrix library, taken when the
+ * device is opened; nothing in a step. A build without CUDA has this header too: its
+ * trm_device_cuda refuses.
  */
 #ifndef TRM_TRAINER_OPS_CUDA_CUDA_H
 #define TRM_TRAINER_OPS_CUDA_CUDA_H
@@ -30,6 +30,10 @@ int trm_cuda_count(struct trm_error *err);
 /* Opens GPU number `local_rank` of this node and fills *dev in, without a workspace.
  * TRM_ERR_UNSUPPORTED when there is none that can be used, or fewer than ranks on this node. */
 enum trm_status trm_device_cuda(struct trm_device *dev, int local_rank, struct trm_error *err);
+
+/* The stream that the ops are queued on, a cudaStream_t that does not wait for the legacy default
+ * stream; borrowed. */
+void *trm_cuda_stream(const struct trm_device *dev);
 
 /* From now on, products of new shapes are searched for their fastest algorithm, or (false) take the
  * library's first. What is computed during a search must be thrown away (choices.h). */

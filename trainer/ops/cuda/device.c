@@ -49,43 +49,9 @@ static void describe(const struct trm_device *dev, char *text, size_t text_bytes
                  (unsigned long long)trm_hash64(cuda->choices.choice, bytes));
 }
 
-static void add_arrived(struct trm_cuda *cuda)
-{
-    for (int i = 0; i < cuda->sum_count; i++)
-        trm_exact_sum_merge(cuda->owners[i], &cuda->arrived[i]);
-    cuda->sum_count = 0;
-}
-
 static void sync(struct trm_device *dev)
 {
-    struct trm_cuda *cuda = trm_cuda_of(dev);
-    if (trm_cuda_check(dev, "work", cudaStreamSynchronize(cuda->stream)))
-        add_arrived(cuda);
-    cuda->sum_count = 0;
-}
-
-struct trm_exact_sum *trm_cuda_sum_begin(struct trm_device *dev, struct trm_exact_sum *owner)
-{
-    struct trm_cuda *cuda = trm_cuda_of(dev);
-    if (cuda->sum_count == TRM_CUDA_SUMS)
-        sync(dev);
-    if (dev->error.status != TRM_OK)
-        return NULL;
-    struct trm_exact_sum *slot = &cuda->sums[cuda->sum_count];
-    if (!trm_cuda_check(dev, "sum", cudaMemsetAsync(slot, 0, sizeof *slot, cuda->stream)))
-        return NULL;
-    cuda->owners[cuda->sum_count] = owner;
-    return slot;
-}
-
-void trm_cuda_sum_end(struct trm_device *dev)
-{
-    struct trm_cuda *cuda = trm_cuda_of(dev);
-    const int i = cuda->sum_count;
-    if (trm_cuda_check(dev, "sum",
-                       cudaMemcpyAsync(&cuda->arrived[i], &cuda->sums[i], sizeof *cuda->sums,
-                                       cudaMemcpyDeviceToHost, cuda->stream)))
-        cuda->sum_count++;
+    trm_cuda_check(dev, "work", cudaStreamSynchronize(trm_cuda_of(dev)->stream));
 }
 
 static size_t larger(size_t a, size_t b)
@@ -138,12 +104,59 @@ static size_t available_bytes(struct trm_device *dev)
     return available;
 }
 
+static void *allocate_host(struct trm_device *dev, size_t bytes)
+{
+    void *memory = NULL;
+    if (dev->error.status != TRM_OK ||
+        !trm_cuda_check(dev, "page-locked memory", cudaMallocHost(&memory, bytes > 0 ? bytes : 1)))
+        return NULL;
+    return memory;
+}
+
+static void release_host(struct trm_device *dev, void *memory)
+{
+    if (memory != NULL)
+        trm_cuda_check(dev, "page-locked memory", cudaFreeHost(memory));
+}
+
+static void fetch_begin(struct trm_device *dev)
+{
+    struct trm_cuda *cuda = trm_cuda_of(dev);
+    if (trm_cuda_check(dev, "copy from", cudaEventRecord(cuda->fetch_from, cuda->stream)))
+        trm_cuda_check(dev, "copy from", cudaStreamWaitEvent(cuda->beside, cuda->fetch_from, 0));
+}
+
+static void fetch(struct trm_device *dev, void *to, const void *from, size_t bytes)
+{
+    trm_cuda_check(
+        dev, "copy from",
+        cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, trm_cuda_of(dev)->beside));
+}
+
+static void fetch_end(struct trm_device *dev)
+{
+    struct trm_cuda *cuda = trm_cuda_of(dev);
+    if (trm_cuda_check(dev, "copy from", cudaEventRecord(cuda->fetch_to, cuda->beside)))
+        trm_cuda_check(dev, "copy from", cudaStreamWaitEvent(cuda->stream, cuda->fetch_to, 0));
+}
+
+static void fetch_wait(struct trm_device *dev)
+{
+    trm_cuda_check(dev, "work", cudaStreamSynchronize(trm_cuda_of(dev)->beside));
+}
+
 static const struct trm_device_memory memory_calls = {
     .allocate = allocate,
     .release = release,
     .upload = upload,
     .download = download,
     .available_bytes = available_bytes,
+    .allocate_host = allocate_host,
+    .release_host = release_host,
+    .fetch_begin = fetch_begin,
+    .fetch = fetch,
+    .fetch_end = fetch_end,
+    .fetch_wait = fetch_wait,
 };
 
 static const struct trm_ops cuda_ops = {
@@ -176,6 +189,7 @@ static const struct trm_ops cuda_ops = {
     .cross_entropy_gradient = trm_cuda_cross_entropy_gradient,
     .sum_of_squares = trm_cuda_sum_of_squares,
     .sum = trm_cuda_sum,
+    .judge = trm_cuda_judge,
     .adamw = trm_cuda_adamw,
 };
 
@@ -197,7 +211,6 @@ static bool take(struct trm_device *dev, int ordinal)
 {
     struct trm_cuda *cuda = trm_cuda_of(dev);
     struct cudaDeviceProp properties;
-    const size_t sum_bytes = TRM_CUDA_SUMS * sizeof(struct trm_exact_sum);
 
     cuda->ordinal = ordinal;
     if (!trm_cuda_check(dev, "start", cudaSetDevice(ordinal)) ||
@@ -220,9 +233,13 @@ static bool take(struct trm_device *dev, int ordinal)
     return trm_cuda_check(dev, "start",
                           cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking)) &&
            trm_cuda_check(dev, "start",
-                          cudaMalloc(&cuda->product_workspace, TRM_CUDA_LIBRARY_BYTES)) &&
-           trm_cuda_check(dev, "start", cudaMalloc((void **)&cuda->sums, sum_bytes)) &&
-           trm_cuda_check(dev, "start", cudaMallocHost((void **)&cuda->arrived, sum_bytes));
+                          cudaStreamCreateWithFlags(&cuda->beside, cudaStreamNonBlocking)) &&
+           trm_cuda_check(dev, "start",
+                          cudaEventCreateWithFlags(&cuda->fetch_from, cudaEventDisableTiming)) &&
+           trm_cuda_check(dev, "start",
+                          cudaEventCreateWithFlags(&cuda->fetch_to, cudaEventDisableTiming)) &&
+           trm_cuda_check(dev, "start",
+                          cudaMalloc(&cuda->product_workspace, TRM_CUDA_LIBRARY_BYTES));
 }
 
 enum trm_status trm_device_cuda(struct trm_device *dev, int local_rank, struct trm_error *err)
@@ -255,6 +272,11 @@ void trm_cuda_search(struct trm_device *dev, bool on)
     trm_cuda_of(dev)->searching = on;
 }
 
+void *trm_cuda_stream(const struct trm_device *dev)
+{
+    return trm_cuda_of(dev)->stream;
+}
+
 size_t trm_cuda_choices_bytes(void)
 {
     return sizeof(struct trm_cuda_choices);
@@ -279,8 +301,14 @@ void trm_device_cuda_close(struct trm_device *dev)
         cudaStreamSynchronize(cuda->stream);
         cudaStreamDestroy(cuda->stream);
     }
-    cudaFreeHost(cuda->arrived);
-    cudaFree(cuda->sums);
+    if (cuda->beside != NULL) {
+        cudaStreamSynchronize(cuda->beside);
+        cudaStreamDestroy(cuda->beside);
+    }
+    if (cuda->fetch_from != NULL)
+        cudaEventDestroy(cuda->fetch_from);
+    if (cuda->fetch_to != NULL)
+        cudaEventDestroy(cuda->fetch_to);
     cudaFree(cuda->product_workspace);
     if (cuda->blas != NULL)
         cublasLtDestroy(cuda->blas);

@@ -14,21 +14,15 @@
 #include "trainer/ops/cuda/choices.h"
 #include "trainer/ops/cuda/cuda.h"
 
-/* Sums that may be under way at once; one more waits for the device. */
-#define TRM_CUDA_SUMS 64
-
 struct trm_cuda {
     int ordinal;
     cudaStream_t stream;
+    cudaStream_t beside;              /* of fetches */
+    cudaEvent_t fetch_from, fetch_to; /* where they begin on `stream`, and end on `beside` */
     cublasLtHandle_t blas;
     void *product_workspace; /* TRM_CUDA_LIBRARY_BYTES */
     struct trm_cuda_choices choices;
     bool searching;
-    /* Exact sums: the device adds up, a copy arrives in pinned memory, sync adds it to its owner.
-     */
-    struct trm_exact_sum *sums, *arrived; /* [TRM_CUDA_SUMS] on the device; pinned */
-    struct trm_exact_sum *owners[TRM_CUDA_SUMS];
-    int sum_count;
     char gpu[64]; /* "NVIDIA H100 80GB HBM3, sm_90" */
 };
 
@@ -53,11 +47,6 @@ struct trm_cuda_product {
     bool accumulate;
 };
 void trm_cuda_multiply(struct trm_device *dev, const struct trm_cuda_product *product);
-
-/* The slot for a sum that is to be added to `owner`, zeroed on the device; NULL after an error. */
-struct trm_exact_sum *trm_cuda_sum_begin(struct trm_device *dev, struct trm_exact_sum *owner);
-/* Sends the newest slot to the host. */
-void trm_cuda_sum_end(struct trm_device *dev);
 
 /* Scratch of each file's ops within these limits. */
 size_t trm_cuda_columns_bytes(int64_t rows, int64_t columns);
@@ -105,6 +94,7 @@ TRM_CUDA_OP(cross_entropy_sums);
 TRM_CUDA_OP(cross_entropy_gradient);
 TRM_CUDA_OP(sum_of_squares);
 TRM_CUDA_OP(sum);
+TRM_CUDA_OP(judge);
 TRM_CUDA_OP(adamw);
 #undef TRM_CUDA_OP
 

@@ -9,6 +9,7 @@
 #define LIMB_MASK     0xFFFFFFFFull
 #define MANTISSA_BITS 52
 #define EXPONENT_MASK 0x7FF
+#define FRACTION_BITS 1074 /* below the point */
 
 typedef unsigned long long word;
 
@@ -99,10 +100,10 @@ static dim3 sum_grid(int64_t items, int64_t items_of_block)
 }
 
 template <typename T>
-static void run_sum(struct trm_device *dev, struct trm_exact_sum *slot, struct trm_tensor t,
+static void run_sum(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_tensor t,
                     bool squares)
 {
-    word *total = reinterpret_cast<word *>(slot);
+    word *total = reinterpret_cast<word *>(sum);
     const int64_t elements = trm_tensor_elements(t);
     const cudaStream_t stream = trm_cuda_of(dev)->stream;
     const size_t shared_bytes = TRM_EXACT_SUM_WORDS * sizeof(word);
@@ -122,14 +123,10 @@ static void add_to(struct trm_device *dev, const char *op, struct trm_exact_sum 
     TRM_ASSERT(trm_tensor_is_contiguous(t));
     if (!trm_cuda_takes(dev, op, t.type, {t}))
         return;
-    struct trm_exact_sum *slot = trm_cuda_sum_begin(dev, sum);
-    if (slot == NULL)
-        return;
     if (t.type == TRM_BF16)
-        run_sum<trm_bf16>(dev, slot, t, squares);
+        run_sum<trm_bf16>(dev, sum, t, squares);
     else
-        run_sum<float>(dev, slot, t, squares);
-    trm_cuda_sum_end(dev);
+        run_sum<float>(dev, sum, t, squares);
 }
 
 extern "C" void trm_cuda_sum_of_squares(struct trm_device *dev, struct trm_exact_sum *sum,
@@ -141,6 +138,93 @@ extern "C" void trm_cuda_sum_of_squares(struct trm_device *dev, struct trm_exact
 extern "C" void trm_cuda_sum(struct trm_device *dev, struct trm_exact_sum *sum, struct trm_tensor t)
 {
     add_to(dev, "sum", sum, t, false);
+}
+
+/* Carries between limbs, as trm_exact_sum_normalize does. */
+static __device__ void normalize(int64_t *limb)
+{
+    int64_t carry = 0;
+    for (int i = 0; i < TRM_EXACT_SUM_LIMBS - 1; i++) {
+        const int64_t total = limb[i] + carry;
+        limb[i] = total & (int64_t)LIMB_MASK;
+        carry = total >> LIMB_BITS;
+    }
+    limb[TRM_EXACT_SUM_LIMBS - 1] += carry;
+}
+
+/* A normalized sum that is not negative, rounded once to nearest even: its highest 64 bits, of
+ * which the last also stands for all below, are more than a double keeps. */
+static __device__ double magnitude_of(const int64_t *limb)
+{
+    int top = TRM_EXACT_SUM_LIMBS - 1;
+    while (top > 0 && limb[top] == 0)
+        top--;
+    if (limb[top] > (int64_t)LIMB_MASK)
+        return INFINITY;
+    int length = 0; /* bits of the highest limb */
+    while (limb[top] >> length != 0)
+        length++;
+    word window = (word)limb[top];
+    int lowest = top * LIMB_BITS;
+    bool below = false;
+    for (int i = top - 1; i >= 0; i--) {
+        /* Both limbs that fit as a whole, and as many bits of a third as there is room for. */
+        const int room = i == top - 1 ? LIMB_BITS : i == top - 2 ? LIMB_BITS - length : 0;
+        const word bits = (word)limb[i];
+        window = room > 0 ? window << room | bits >> (LIMB_BITS - room) : window;
+        lowest -= room;
+        below = below || (bits & (((word)1 << (LIMB_BITS - room)) - 1)) != 0;
+    }
+    return ldexp((double)(window | (below ? 1 : 0)), lowest - FRACTION_BITS);
+}
+
+/* What trm_exact_sum_value gives. */
+static __device__ double value_of(const struct trm_exact_sum *sum)
+{
+    int64_t limb[TRM_EXACT_SUM_LIMBS];
+    if (sum->nan_count != 0 ||
+        (sum->positive_infinity_count != 0 && sum->negative_infinity_count != 0))
+        return NAN;
+    if (sum->positive_infinity_count != 0)
+        return INFINITY;
+    if (sum->negative_infinity_count != 0)
+        return -INFINITY;
+    for (int i = 0; i < TRM_EXACT_SUM_LIMBS; i++)
+        limb[i] = sum->limb[i];
+    normalize(limb);
+    const bool negative = limb[TRM_EXACT_SUM_LIMBS - 1] < 0;
+    if (negative) {
+        for (int i = 0; i < TRM_EXACT_SUM_LIMBS; i++)
+            limb[i] = -limb[i];
+        normalize(limb);
+    }
+    return negative ? -magnitude_of(limb) : magnitude_of(limb);
+}
+
+/* By one thread: what trm_step, trm_guard_judge and trm_clip_factor do on the host. */
+static __global__ void judge(struct trm_step_verdict *verdict, const struct trm_exact_sum *loss_sum,
+                             const struct trm_exact_sum *squares, struct trm_step_rules rules)
+{
+    if (threadIdx.x != 0)
+        return;
+    const double loss = value_of(loss_sum) / rules.tokens;
+    const double norm = sqrt(value_of(squares)) / rules.tokens;
+    const bool clips = rules.clip_grad > 0.0 && norm > rules.clip_grad;
+    const double factor = clips ? rules.clip_grad / norm : 1.0;
+    verdict->bad = !isfinite(loss) || !isfinite(norm) || loss > rules.loss_limit;
+    verdict->gradient_scale = (float)(factor / rules.tokens);
+}
+
+extern "C" void trm_cuda_judge(struct trm_device *dev, struct trm_step_verdict *verdict,
+                               const struct trm_exact_sum *loss,
+                               const struct trm_exact_sum *squares,
+                               const struct trm_step_rules *rules)
+{
+    if (dev->error.status != TRM_OK)
+        return;
+    TRM_LAUNCH(judge, dim3(1), dim3(TRM_WARP), 0, trm_cuda_of(dev)->stream, verdict, loss, squares,
+               *rules);
+    trm_cuda_launched(dev, "judge");
 }
 
 struct adamw_arguments {
@@ -156,8 +240,9 @@ static __global__ void adamw(adamw_arguments a)
     const int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * TRM_CHUNK;
     const int64_t count = a.elements - at;
     const struct trm_adamw s = a.settings;
-    if (count <= 0 || (s.skip != NULL && *s.skip != 0))
+    if (count <= 0 || (s.verdict != NULL && s.verdict->bad != 0))
         return;
+    const float scale = s.verdict != NULL ? s.verdict->gradient_scale : s.gradient_scale;
     const float rate = s.learning_rate / s.bias_correction1;
     const float inverse2 = 1.0f / s.bias_correction2;
     const float decay = s.learning_rate * s.weight_decay;
@@ -167,7 +252,7 @@ static __global__ void adamw(adamw_arguments a)
     trm_load8(v, a.exp_avg_sq.data + at, count, a.exp_avg_sq.aligned);
     trm_load8(g, a.gradient.data + at, count, a.gradient.aligned);
     for (int i = 0; i < TRM_CHUNK; i++) {
-        const float gradient = g[i] * s.gradient_scale;
+        const float gradient = g[i] * scale;
         m[i] = s.beta1 * m[i] + (1.0f - s.beta1) * gradient;
         v[i] = s.beta2 * v[i] + (1.0f - s.beta2) * (gradient * gradient);
         p[i] = p[i] - decay * p[i] - rate * m[i] / (sqrtf(v[i] * inverse2) + s.epsilon);

@@ -35,16 +35,29 @@ struct __attribute__((may_alias, aligned(16))) float4 {
 };
 
 /* The arguments are copied, as a launch does. */
+template <typename Body> struct fake_gpu_kernel {
+    dim3 grid, block;
+    size_t shared_bytes;
+    Body body;
+
+    static void run(const void *argument)
+    {
+        fake_gpu_kernel kernel = *static_cast<const fake_gpu_kernel *>(argument);
+        const dim3 g = kernel.grid, b = kernel.block;
+        fake_gpu_launch(
+            {g.x, g.y, g.z}, {b.x, b.y, b.z}, kernel.shared_bytes,
+            [](void *context) { (*static_cast<Body *>(context))(); }, &kernel.body);
+    }
+};
 template <typename Body>
-void fake_gpu_launch_body(dim3 grid, dim3 block, size_t shared_bytes, Body body)
+void fake_gpu_launch_body(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
+                          Body body)
 {
-    fake_gpu_launch(
-        {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes,
-        [](void *context) { (*static_cast<Body *>(context))(); }, &body);
+    const fake_gpu_kernel<Body> kernel = {grid, block, shared_bytes, body};
+    fake_gpu_submit(stream, kernel.run, &kernel, sizeof(kernel));
 }
 #define TRM_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-    ((void)(stream),                                               \
-     fake_gpu_launch_body(grid, block, shared_bytes, [=]() { kernel(__VA_ARGS__); }))
+    fake_gpu_launch_body(grid, block, shared_bytes, stream, [=]() { kernel(__VA_ARGS__); })
 #define TRM_SHARED(type, name) type *name = static_cast<type *>(fake_gpu_shared())
 
 static inline void __syncthreads(void)

@@ -1,5 +1,5 @@
-/* The few calls of the CUDA runtime that trainer/ops/cuda makes, over the host's memory. Streams do
- * nothing: work is done when it was asked for. */
+/* The few calls of the CUDA runtime that trainer/ops/cuda makes, over the host's memory: runtime.c,
+ * where work is done when it was asked for, or queued.c, where streams are queues. */
 #ifndef TRM_TESTS_FAKE_GPU_CUDA_RUNTIME_API_H
 #define TRM_TESTS_FAKE_GPU_CUDA_RUNTIME_API_H
 
@@ -16,7 +16,11 @@ typedef enum {
     cudaErrorMemoryAllocation = 2,
 } cudaError_t;
 enum { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
-enum { cudaStreamNonBlocking = 1, cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum {
+    cudaStreamNonBlocking = 1,
+    cudaEventDisableTiming = 2,
+    cudaFuncAttributeMaxDynamicSharedMemorySize = 8
+};
 typedef struct fake_gpu_stream *cudaStream_t;
 typedef struct fake_gpu_event *cudaEvent_t;
 
@@ -45,12 +49,19 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, int kind,
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 cudaError_t cudaEventCreate(cudaEvent_t *event);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end);
 cudaError_t cudaFuncSetAttribute(const void *kernel, int attribute, int value);
+
+/* Not CUDA's: run(argument), with a copy of the `bytes` at `argument`, in its turn on the stream.
+ */
+void fake_gpu_submit(cudaStream_t stream, void (*run)(const void *argument), const void *argument,
+                     size_t bytes);
 
 #ifdef __cplusplus
 }
