@@ -35,6 +35,31 @@ static struct trm_tensor rows_1d(struct trm_tensor t, int64_t first, int64_t cou
     return trm_tensor_1d(data + (size_t)first * trm_type_bytes(t.type), t.type, count);
 }
 
+/* Losses of rows [first, first + count) from head->logits, which become their gradient if that is
+ * wanted. */
+static void chunk_loss(struct trm_model_context *c, struct trm_head *head, struct trm_tensor wanted,
+                       int64_t first, bool want_gradient)
+{
+    const struct trm_ops *ops = c->ops;
+    int64_t count = wanted.shape[0], valid = c->valid_vocabulary_rows;
+    struct trm_tensor logits = trm_tensor_rows(head->logits, 0, count);
+    struct trm_tensor loss = rows_1d(head->loss, first, count);
+    struct trm_tensor maximum = rows_1d(head->maximum, 0, count);
+    struct trm_tensor sums = trm_tensor_2d(head->sums.data, c->wide_type, 2, count);
+
+    if (!c->tensor_sum) {
+        ops->cross_entropy(c->device, loss, logits, wanted, valid, want_gradient);
+        return;
+    }
+    ops->cross_entropy_maximum(c->device, maximum, logits, valid);
+    trm_context_tensor_max(c, maximum);
+    ops->cross_entropy_sums(c->device, sums, logits, maximum, wanted, c->first_vocabulary_row,
+                            valid);
+    trm_context_tensor_sum(c, sums);
+    ops->cross_entropy_gradient(c->device, loss, logits, maximum, sums, wanted,
+                                c->first_vocabulary_row, valid, want_gradient);
+}
+
 void trm_head_loss(struct trm_model_context *c, struct trm_head *head, struct trm_tensor x,
                    struct trm_tensor targets, struct trm_tensor dx)
 {
@@ -46,20 +71,10 @@ void trm_head_loss(struct trm_model_context *c, struct trm_head *head, struct tr
     for (int64_t first = 0; first < rows; first += head->chunk_rows) {
         int64_t count = rows - first < head->chunk_rows ? rows - first : head->chunk_rows;
         struct trm_tensor logits = trm_tensor_rows(head->logits, 0, count);
-        struct trm_tensor maximum = rows_1d(head->maximum, 0, count);
-        struct trm_tensor sums = trm_tensor_2d(head->sums.data, c->wide_type, 2, count);
         struct trm_tensor chunk = trm_tensor_rows(x, first, count);
-        struct trm_tensor wanted = rows_1d(targets, first, count);
 
         ops->linear_forward(c->device, logits, none, chunk, weight, none, TRM_ACT_NONE);
-        ops->cross_entropy_maximum(c->device, maximum, logits, c->valid_vocabulary_rows);
-        trm_context_tensor_max(c, maximum);
-        ops->cross_entropy_sums(c->device, sums, logits, maximum, wanted, c->first_vocabulary_row,
-                                c->valid_vocabulary_rows);
-        trm_context_tensor_sum(c, sums);
-        ops->cross_entropy_gradient(c->device, rows_1d(head->loss, first, count), logits, maximum,
-                                    sums, wanted, c->first_vocabulary_row, c->valid_vocabulary_rows,
-                                    dx.data != NULL);
+        chunk_loss(c, head, rows_1d(targets, first, count), first, dx.data != NULL);
         if (dx.data)
             ops->linear_backward(c->device, trm_tensor_rows(dx, first, count),
                                  trm_context_gradient(c, head->weight, 1), none, logits, chunk,

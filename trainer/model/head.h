@@ -12,8 +12,8 @@ struct trm_head {
     int weight; /* tensor of the layout; tied to the token embedding */
     int64_t chunk_rows;
     struct trm_tensor logits;  /* [chunk_rows, V] */
-    struct trm_tensor maximum; /* [chunk_rows] */
-    struct trm_tensor sums;    /* [2, chunk_rows] */
+    struct trm_tensor maximum; /* [chunk_rows]; where ranks share the vocabulary */
+    struct trm_tensor sums;    /* [2, chunk_rows]; the same */
     struct trm_tensor loss;    /* [N] of the whole pass */
 };
 

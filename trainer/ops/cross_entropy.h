@@ -12,7 +12,14 @@
 #include "trainer/ops/device.h"
 #include "trainer/ops/tensor.h"
 
-/* Step 1: maximum[N] = largest real logit here (-inf when there is none). */
+/* All steps in one pass over the rows, for a rank that holds the whole vocabulary: loss[N], and, if
+ * wanted, logits overwritten by their gradient. The bits of the steps below, taken one by one. */
+typedef void trm_cross_entropy_fn(struct trm_device *dev, struct trm_tensor loss,
+                                  struct trm_tensor logits, struct trm_tensor targets,
+                                  int64_t valid, bool want_gradient);
+
+/* Where ranks share a row. Step 1: maximum[N] = largest real logit here (-inf when there is none).
+ */
 typedef void trm_cross_entropy_maximum_fn(struct trm_device *dev, struct trm_tensor maximum,
                                           struct trm_tensor logits, int64_t valid);
 

@@ -123,6 +123,7 @@ struct trm_ops {
                               struct trm_tensor dx, int64_t seq_length);
 
     /* cross_entropy.h has their contracts. */
+    trm_cross_entropy_fn *cross_entropy;
     trm_cross_entropy_maximum_fn *cross_entropy_maximum;
     trm_cross_entropy_sums_fn *cross_entropy_sums;
     trm_cross_entropy_gradient_fn *cross_entropy_gradient;

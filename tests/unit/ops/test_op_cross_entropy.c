@@ -19,10 +19,17 @@ static const struct {
     int64_t rows, held, valid, first_row, range, gap;
     double spread; /* logits lie in [-spread, spread] */
 } CASES[] = {
-    {1, 1, 1, 0, 1, 0, 1},           {17, 3, 2, 0, 2, 0, 1},         {3, 17, 17, 0, 17, 0, 5},
-    {63, 64, 63, 64, 127, 0, 5},     {65, 127, 65, 0, 300, 0, 5},    {129, 300, 300, 0, 300, 4, 5},
-    {64, 769, 700, 300, 1000, 0, 5}, {5, 5025, 5025, 0, 5025, 0, 5}, {33, 65, 64, 0, 64, 0, 80},
+    {1, 1, 1, 0, 1, 0, 1},
+    {17, 3, 2, 0, 2, 0, 1},
+    {3, 17, 17, 0, 17, 0, 5},
+    {63, 64, 63, 64, 127, 0, 5},
+    {65, 127, 65, 0, 300, 0, 5},
+    {129, 300, 300, 0, 300, 4, 5},
+    {64, 769, 700, 300, 1000, 0, 5},
+    {5, 5025, 5025, 0, 5025, 0, 5},
+    {33, 65, 64, 0, 64, 0, 80},
     {17, 300, 299, 0, 299, 0, 1e4},
+    {2, 26003, 26001, 0, 26001, 0, 5},
 };
 
 enum { MAXIMUM, SUMS, LOSS, LOGITS, TARGETS };
@@ -92,6 +99,69 @@ static void cross_entropy_equals_the_reference(void **state)
     for (size_t i = 0; i < COUNT(CASES); i++)
         for (int step = 0; step < 4; step++)
             cross_entropy_case(i, step);
+}
+
+enum { STEPS_LOGITS = 5, STEPS_LOSS };
+
+/* On a device that is not the reference: the bits of the steps taken one by one. */
+static void run_one_pass(struct trm_device *dev, const struct trial *t)
+{
+    const struct trial_operand *o = t->operand;
+    const struct trm_tensor logits = o[STEPS_LOGITS].t, loss = o[STEPS_LOSS].t;
+    dev->ops->cross_entropy(dev, o[LOSS].t, o[LOGITS].t, o[TARGETS].t, t->number[1], t->flag);
+    dev->ops->cross_entropy_maximum(dev, o[MAXIMUM].t, logits, t->number[1]);
+    dev->ops->cross_entropy_sums(dev, o[SUMS].t, logits, o[MAXIMUM].t, o[TARGETS].t, 0,
+                                 t->number[1]);
+    dev->ops->cross_entropy_gradient(dev, loss, logits, o[MAXIMUM].t, o[SUMS].t, o[TARGETS].t, 0,
+                                     t->number[1], t->flag);
+    assert_no_device_error(dev);
+    if (dev->ops->name[0] == 'r')
+        return;
+    for (int64_t n = 0; n < loss.shape[0]; n++)
+        assert_true(tensor_get(loss, n) == tensor_get(o[LOSS].t, n));
+    for (int64_t i = 0; i < trm_tensor_elements(logits) && t->flag; i++)
+        assert_true(tensor_get(logits, i) == tensor_get(o[LOGITS].t, i));
+}
+
+static void one_pass_case(size_t i, bool want_gradient)
+{
+    const int64_t rows = CASES[i].rows, held = CASES[i].held;
+    const enum trial_role role = want_gradient ? TRIAL_ACCUMULATED : TRIAL_INPUT;
+    struct trial t;
+    trial_begin(&t, run_one_pass, "cross-entropy in one pass, %d x %d, gradient %d", (int)rows,
+                (int)held, want_gradient);
+    t.number[1] = CASES[i].valid;
+    t.flag = want_gradient;
+    t.limits.vocabulary = held;
+    trial_1d(&t, TRIAL_OUTPUT, rows);
+    trial_2d(&t, TRIAL_OUTPUT, 2, rows, 0);
+    trial_1d(&t, TRIAL_OUTPUT, rows);
+    trial_2d(&t, role, rows, held, CASES[i].gap);
+    trial_tokens(&t, rows, CASES[i].range);
+    trial_2d(&t, role, rows, held, 0);
+    trial_1d(&t, TRIAL_OUTPUT, rows);
+    for (int64_t n = 0; n < rows; n++)
+        for (int64_t v = 0; v < held; v++) {
+            const int64_t at = n * held + v;
+            const double logit = CASES[i].spread * tensor_get(t.operand[LOGITS].t, at);
+            const double value = v < CASES[i].valid ? logit : v % 2 ? NAN : INFINITY;
+            tensor_set(t.operand[LOGITS].t, at, value);
+            tensor_set(t.operand[STEPS_LOGITS].t, at, value);
+        }
+    t.operand[LOSS].magnitude = t.operand[STEPS_LOSS].magnitude = 1.0;
+    t.operand[SUMS].magnitude = 1.0;
+    t.half = TRIAL_HALF(LOGITS) | TRIAL_HALF(STEPS_LOGITS);
+    trial_check(&t);
+}
+
+static void one_pass_equals_the_reference_and_the_steps(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(CASES); i++)
+        if (CASES[i].first_row == 0) {
+            one_pass_case(i, true);
+            one_pass_case(i, false);
+        }
 }
 
 /* With one column and a maximum of zero the sum is the exponential itself. */
@@ -170,6 +240,11 @@ static void a_nan_among_the_logits_is_a_nan_loss(void **state)
         assert_no_device_error(&dev);
         assert_true(isfinite(tensor_get(loss, 0)));
         assert_true(isnan(tensor_get(loss, 1)));
+        tensor_fill(loss, 0.0);
+        dev.ops->cross_entropy(&dev, loss, logits, targets, 65, false);
+        assert_no_device_error(&dev);
+        assert_true(isfinite(tensor_get(loss, 0)));
+        assert_true(isnan(tensor_get(loss, 1)));
         pool_free(&pool);
     }
 }
@@ -178,6 +253,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cross_entropy_equals_the_reference),
+        cmocka_unit_test(one_pass_equals_the_reference_and_the_steps),
         cmocka_unit_test(the_exponential_is_close_at_every_argument),
         cmocka_unit_test(a_rank_without_real_entries_adds_nothing),
         cmocka_unit_test(a_nan_among_the_logits_is_a_nan_loss),

@@ -1,7 +1,7 @@
 /*
- * Softmax and cross-entropy over rows of logits, in three passes so that ranks can share a row.
- * Each pass reads a row once; the exponentials are computed twice, which is cheaper than storing
- * them.
+ * Softmax and cross-entropy over rows of logits, in three passes so that ranks can share a row, or
+ * row by row, so that a row is read from memory once. The exponentials are computed twice, which is
+ * cheaper than storing them.
  */
 #include "trainer/ops/cpu/internal.h"
 #include "trainer/ops/cpu/vector_math.h"
@@ -73,6 +73,41 @@ static int64_t target_column(const struct job *job, int64_t n)
     return column >= 0 && column < job->valid ? column : -1;
 }
 
+static float target_logit(const float *row, int64_t column, float maximum)
+{
+    return column < 0 ? 0.0f : row[column] - maximum;
+}
+
+static float loss_of(float sum, float target)
+{
+    return (float)(trm_cpu_log((double)sum) - (double)target);
+}
+
+/* Logits become softmax - onehot; 0 in padding. */
+static void row_gradient(const struct job *job, float *row, int64_t column, float maximum,
+                         float sum)
+{
+    row_softmax(row, job->valid, maximum, 1.0f / sum);
+    memset(row + job->valid, 0, (size_t)(job->logits.shape[1] - job->valid) * sizeof(*row));
+    if (column >= 0)
+        row[column] -= 1.0f;
+}
+
+static void whole_rows(void *context, int64_t first, int64_t last, int thread)
+{
+    (void)thread;
+    const struct job *job = context;
+    for (int64_t n = first; n < last; n++) {
+        float *row = trm_cpu_row(job->logits, n);
+        float maximum = row_maximum(row, job->valid);
+        float sum = (float)row_exponentials(row, job->valid, maximum);
+        int64_t column = target_column(job, n);
+        ((float *)job->loss.data)[n] = loss_of(sum, target_logit(row, column, maximum));
+        if (job->want_gradient)
+            row_gradient(job, row, column, maximum, sum);
+    }
+}
+
 static void maximum_rows(void *context, int64_t first, int64_t last, int thread)
 {
     (void)thread;
@@ -88,9 +123,8 @@ static void sums_rows(void *context, int64_t first, int64_t last, int thread)
     for (int64_t n = first; n < last; n++) {
         const float *row = trm_cpu_row(job->logits, n);
         float maximum = ((const float *)job->maximum.data)[n];
-        int64_t column = target_column(job, n);
         trm_cpu_row(job->sums, 0)[n] = (float)row_exponentials(row, job->valid, maximum);
-        trm_cpu_row(job->sums, 1)[n] = column < 0 ? 0.0f : row[column] - maximum;
+        trm_cpu_row(job->sums, 1)[n] = target_logit(row, target_column(job, n), maximum);
     }
 }
 
@@ -100,25 +134,35 @@ static void gradient_rows(void *context, int64_t first, int64_t last, int thread
     const struct job *job = context;
     for (int64_t n = first; n < last; n++) {
         float sum = trm_cpu_row(job->sums, 0)[n];
-        ((float *)job->loss.data)[n] =
-            (float)(trm_cpu_log((double)sum) - (double)trm_cpu_row(job->sums, 1)[n]);
-        if (!job->want_gradient)
-            continue;
-        float *row = trm_cpu_row(job->logits, n);
-        int64_t column = target_column(job, n);
-        row_softmax(row, job->valid, ((const float *)job->maximum.data)[n], 1.0f / sum);
-        memset(row + job->valid, 0, (size_t)(job->logits.shape[1] - job->valid) * sizeof(*row));
-        if (column >= 0)
-            row[column] -= 1.0f;
+        ((float *)job->loss.data)[n] = loss_of(sum, trm_cpu_row(job->sums, 1)[n]);
+        if (job->want_gradient)
+            row_gradient(job, trm_cpu_row(job->logits, n), target_column(job, n),
+                         ((const float *)job->maximum.data)[n], sum);
     }
 }
 
 static void run(struct trm_device *dev, struct job *job, trm_cpu_range_fn fn)
 {
     int64_t rows = job->logits.shape[0], columns = job->logits.shape[1];
-    TRM_ASSERT(trm_cpu_is2(job->logits, rows, columns) && trm_cpu_is1(job->maximum, rows));
+    TRM_ASSERT(trm_cpu_is2(job->logits, rows, columns));
+    TRM_ASSERT(job->maximum.data == NULL || trm_cpu_is1(job->maximum, rows));
     TRM_ASSERT(job->valid >= 0 && job->valid <= columns);
     trm_cpu_for(dev, rows, 1 + TRM_CPU_GRAIN / (columns + 1), fn, job);
+}
+
+void trm_cpu_cross_entropy(struct trm_device *dev, struct trm_tensor loss, struct trm_tensor logits,
+                           struct trm_tensor targets, int64_t valid, bool want_gradient)
+{
+    if (!TRM_CPU_TAKES(dev, "cross_entropy", loss, logits))
+        return;
+    TRM_ASSERT(targets.type == TRM_I32 && trm_cpu_is1(targets, logits.shape[0]) &&
+               trm_cpu_is1(loss, logits.shape[0]));
+    struct job job = {.logits = logits,
+                      .loss = loss,
+                      .targets = targets,
+                      .valid = valid,
+                      .want_gradient = want_gradient};
+    run(dev, &job, whole_rows);
 }
 
 void trm_cpu_cross_entropy_maximum(struct trm_device *dev, struct trm_tensor maximum,

@@ -78,6 +78,7 @@ static const struct trm_ops cpu_ops = {
     .embedding_backward = trm_cpu_embedding_backward,
     .position_forward = trm_cpu_position_forward,
     .position_backward = trm_cpu_position_backward,
+    .cross_entropy = trm_cpu_cross_entropy,
     .cross_entropy_maximum = trm_cpu_cross_entropy_maximum,
     .cross_entropy_sums = trm_cpu_cross_entropy_sums,
     .cross_entropy_gradient = trm_cpu_cross_entropy_gradient,

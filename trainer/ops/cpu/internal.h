@@ -131,6 +131,7 @@ TRM_CPU_OP(embedding_forward);
 TRM_CPU_OP(embedding_backward);
 TRM_CPU_OP(position_forward);
 TRM_CPU_OP(position_backward);
+TRM_CPU_OP(cross_entropy);
 TRM_CPU_OP(cross_entropy_maximum);
 TRM_CPU_OP(cross_entropy_sums);
 TRM_CPU_OP(cross_entropy_gradient);

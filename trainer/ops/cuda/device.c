@@ -184,6 +184,7 @@ static const struct trm_ops cuda_ops = {
     .embedding_backward = trm_cuda_embedding_backward,
     .position_forward = trm_cuda_position_forward,
     .position_backward = trm_cuda_position_backward,
+    .cross_entropy = trm_cuda_cross_entropy,
     .cross_entropy_maximum = trm_cuda_cross_entropy_maximum,
     .cross_entropy_sums = trm_cuda_cross_entropy_sums,
     .cross_entropy_gradient = trm_cuda_cross_entropy_gradient,

@@ -89,6 +89,7 @@ TRM_CUDA_OP(embedding_forward);
 TRM_CUDA_OP(embedding_backward);
 TRM_CUDA_OP(position_forward);
 TRM_CUDA_OP(position_backward);
+TRM_CUDA_OP(cross_entropy);
 TRM_CUDA_OP(cross_entropy_maximum);
 TRM_CUDA_OP(cross_entropy_sums);
 TRM_CUDA_OP(cross_entropy_gradient);

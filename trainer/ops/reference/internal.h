@@ -133,6 +133,7 @@ TRM_REF_OP(embedding_forward);
 TRM_REF_OP(embedding_backward);
 TRM_REF_OP(position_forward);
 TRM_REF_OP(position_backward);
+TRM_REF_OP(cross_entropy);
 TRM_REF_OP(cross_entropy_maximum);
 TRM_REF_OP(cross_entropy_sums);
 TRM_REF_OP(cross_entropy_gradient);

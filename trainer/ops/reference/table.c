@@ -27,6 +27,7 @@ static const struct trm_ops table = {
     .embedding_backward = trm_ref_embedding_backward,
     .position_forward = trm_ref_position_forward,
     .position_backward = trm_ref_position_backward,
+    .cross_entropy = trm_ref_cross_entropy,
     .cross_entropy_maximum = trm_ref_cross_entropy_maximum,
     .cross_entropy_sums = trm_ref_cross_entropy_sums,
     .cross_entropy_gradient = trm_ref_cross_entropy_gradient,
