@@ -73,6 +73,7 @@ static void fill(struct trm_flight_record *record, int rank)
     atomic_store(&record->step, -1);
     atomic_store(&record->memory_step, -1);
     atomic_store(&record->resumed_step, -1);
+    atomic_store(&record->blamed_rank, -1);
     atomic_store(&record->disk_step, -1);
     atomic_store_explicit(&record->state, TRM_FLIGHT_RUNNING, memory_order_release);
 }

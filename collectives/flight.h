@@ -63,7 +63,7 @@ struct trm_flight_record {
     _Atomic int64_t resumed_step;           /* where this start began; -1: not yet */
     _Atomic int64_t restore_ns;             /* how long getting there took */
     _Atomic int32_t resumed_from;           /* enum trm_resumed */
-    _Atomic int32_t reserved;
+    _Atomic int32_t blamed_rank;            /* whose node is at fault for the exit; -1: nobody's */
     struct trm_flight_lane lanes[TRM_FLIGHT_GROUPS];
     /* The agent trusts these, not mpirun's status. */
     _Atomic int32_t exit_claimed; /* by the thread that writes the rest, before state EXITED */

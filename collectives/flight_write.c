@@ -62,6 +62,12 @@ void trm_flight_disk_step(struct trm_flight *flight, int64_t step)
         SET(flight->record->disk_step, step);
 }
 
+void trm_flight_blame(struct trm_flight *flight, int rank)
+{
+    if (flight && flight->record)
+        SET(flight->record->blamed_rank, rank);
+}
+
 void trm_flight_exit(struct trm_flight *flight, enum trm_status status, int exit_code,
                      const char *text)
 {

@@ -26,6 +26,9 @@ void trm_flight_resumed(struct trm_flight *flight, int64_t step, enum trm_resume
 void trm_flight_memory_step(struct trm_flight *flight, int64_t step);
 void trm_flight_disk_step(struct trm_flight *flight, int64_t step);
 
+/* Before the exit: the node of that rank of the world is to be left out. */
+void trm_flight_blame(struct trm_flight *flight, int rank);
+
 /* The last entry: why this rank leaves (`text` may be NULL). Any thread; the first of several
  * stands. */
 void trm_flight_exit(struct trm_flight *flight, enum trm_status status, int exit_code,

@@ -53,6 +53,7 @@ void trm_report_read(const struct trm_flight_record *record, int64_t now_ns,
     report.restore_ns = COUNT(record->restore_ns);
     report.resumed_from =
         (enum trm_resumed)clamp(LOAD(record->resumed_from), 0, TRM_RESUMED_COUNT - 1);
+    report.blamed_rank = (int)clamp(LOAD(record->blamed_rank), -1, INT32_MAX);
     report.world_size = (int)clamp(LOAD(record->world_size), 0, INT32_MAX);
     report.data_size = (int)clamp(LOAD(record->data_size), 0, INT32_MAX);
     report.tensor_size = (int)clamp(LOAD(record->tensor_size), 0, INT32_MAX);
@@ -127,22 +128,24 @@ json_t *trm_report_to_json(const struct trm_rank_report *report)
                         report->exit_code, "text",
                         trm_report_string(report->exit_text, sizeof report->exit_text - 1))
             : json_null();
-    return json_pack(
-        "{s:i,s:i,s:I,s:i,s:b,s:s,s:i,s:i,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:i,s:[i,i,i],s:["
-        "o,o,"
-        "o],s:o}",
-        "rank", report->rank, "local", report->local_rank, "pid", (json_int_t)report->pid, "state",
-        (int)report->state, "connected", (int)report->connected, "process", process, "signal",
-        report->signal, "phase", (int)report->phase, "phase_age_ms",
-        (json_int_t)report->phase_age_ms, "step", (json_int_t)report->step, "samples",
-        (json_int_t)report->samples, "step_ns", (json_int_t)report->step_ns, "compute_ns",
-        (json_int_t)report->compute_ns, "loss", loss, "memory_step",
-        (json_int_t)report->memory_step, "disk_step", (json_int_t)report->disk_step, "resumed_step",
-        (json_int_t)report->resumed_step, "restore_ns", (json_int_t)report->restore_ns,
-        "resumed_from", (int)report->resumed_from, "sizes", report->world_size, report->data_size,
-        report->tensor_size, "lanes", lane_to_json(&report->lanes[TRM_FLIGHT_WORLD]),
-        lane_to_json(&report->lanes[TRM_FLIGHT_DATA]),
-        lane_to_json(&report->lanes[TRM_FLIGHT_TENSOR]), "exit", exit);
+    return json_pack("{s:i,s:i,s:I,s:i,s:b,s:s,s:i,s:i,s:I,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:i,"
+                     "s:i,s:[i,i,i],s:["
+                     "o,o,"
+                     "o],s:o}",
+                     "rank", report->rank, "local", report->local_rank, "pid",
+                     (json_int_t)report->pid, "state", (int)report->state, "connected",
+                     (int)report->connected, "process", process, "signal", report->signal, "phase",
+                     (int)report->phase, "phase_age_ms", (json_int_t)report->phase_age_ms, "step",
+                     (json_int_t)report->step, "samples", (json_int_t)report->samples, "step_ns",
+                     (json_int_t)report->step_ns, "compute_ns", (json_int_t)report->compute_ns,
+                     "loss", loss, "memory_step", (json_int_t)report->memory_step, "disk_step",
+                     (json_int_t)report->disk_step, "resumed_step",
+                     (json_int_t)report->resumed_step, "restore_ns", (json_int_t)report->restore_ns,
+                     "resumed_from", (int)report->resumed_from, "blamed_rank", report->blamed_rank,
+                     "sizes", report->world_size, report->data_size, report->tensor_size, "lanes",
+                     lane_to_json(&report->lanes[TRM_FLIGHT_WORLD]),
+                     lane_to_json(&report->lanes[TRM_FLIGHT_DATA]),
+                     lane_to_json(&report->lanes[TRM_FLIGHT_TENSOR]), "exit", exit);
 }
 
 int64_t trm_fields_int(struct trm_fields *fields, const char *key, int64_t minimum, int64_t maximum)
@@ -282,6 +285,7 @@ enum trm_status trm_report_from_json(const json_t *value, struct trm_rank_report
     report.restore_ns = trm_fields_int(&fields, "restore_ns", 0, most);
     report.resumed_from =
         (enum trm_resumed)trm_fields_int(&fields, "resumed_from", 0, TRM_RESUMED_COUNT - 1);
+    report.blamed_rank = (int)trm_fields_int(&fields, "blamed_rank", -1, INT32_MAX);
     enum trm_status status = fields.status;
     if (status == TRM_OK)
         status = read_process_and_loss(value, &report, err);

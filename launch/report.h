@@ -44,6 +44,7 @@ struct trm_rank_report {
     enum trm_resumed resumed_from;
     int world_size, data_size, tensor_size;
     struct trm_rank_lane lanes[TRM_FLIGHT_GROUPS];
+    int blamed_rank;             /* whose node is at fault for the exit; -1: nobody's */
     enum trm_status exit_status; /* these three with state EXITED */
     int exit_code;
     char exit_text[TRM_FLIGHT_TEXT_BYTES];

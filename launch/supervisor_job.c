@@ -226,13 +226,16 @@ static void judge_end(struct trm_supervisor *s, const struct trm_rank_report *wo
 {
     if (worst) {
         struct fault fault = trm_supervisor_fault_init(FAULT_RANK_LEFT);
-        const struct trm_node *node = trm_nodes_of_rank(&s->nodes, worst->rank);
+        const struct trm_node *blamed = trm_nodes_of_rank(&s->nodes, worst->blamed_rank);
+        const struct trm_node *node = blamed ? blamed : trm_nodes_of_rank(&s->nodes, worst->rank);
         if (is_final(worst->exit_code)) {
             trm_supervisor_end_with(s, worst->exit_code, "%s", worst->exit_text);
             trm_supervisor_event(s, TRM_EVENT_JOB_REFUSED);
             return;
         }
-        fault.rank = worst->rank;
+        /* All ranks say the same of the one whose node is at fault. */
+        fault.rank = blamed ? worst->blamed_rank : worst->rank;
+        fault.blames_node = blamed != NULL;
         fault.step = worst->step;
         fault.phase = worst->phase;
         snprintf(fault.node, sizeof fault.node, "%s", node ? node->host.name : "");

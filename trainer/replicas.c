@@ -8,6 +8,7 @@
 
 #include "base/failpoint.h"
 #include "collectives/agree.h"
+#include "collectives/flight_write.h"
 #include "trainer/guard.h"
 
 /* What a rank says of itself once hashes differ. */
@@ -90,6 +91,15 @@ static void list_ranks(const struct trm_run *run, const struct card *cards, cons
     }
 }
 
+static int first_of(const bool *suspects, int count)
+{
+    int rank = 0;
+
+    while (rank < count - 1 && !suspects[rank])
+        rank++;
+    return rank;
+}
+
 /* Who it is, in the same words on all ranks. Collective. */
 static enum trm_status accuse(struct trm_run *run, uint64_t digest, int64_t step,
                               struct trm_error *err)
@@ -108,6 +118,8 @@ static enum trm_status accuse(struct trm_run *run, uint64_t digest, int64_t step
         status = trm_agree(run->world, vote(run, cards, suspects, &known, err), err);
     if (status == TRM_OK) {
         list_ranks(run, cards, suspects, who, sizeof who);
+        if (known)
+            trm_flight_blame(run->flight, first_of(suspects, run->world->size));
         (void)trm_metrics_diverged(&run->metrics, step, known, who, NULL);
         status = trm_error_set(
             err, TRM_ERR_DIVERGED,

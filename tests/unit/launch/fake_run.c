@@ -60,6 +60,7 @@ void fake_run_create(struct fake_run *run, int nodes, int slots, int beat_ms)
                                                    .memory_step = -1,
                                                    .disk_step = -1,
                                                    .resumed_step = -1,
+                                                   .blamed_rank = -1,
                                                    .world_size = nodes * slots,
                                                    .data_size = nodes * slots,
                                                    .tensor_size = 1};
@@ -227,6 +228,12 @@ static void leave(struct trm_rank_report *rank, int64_t code)
 void fake_run_exit(struct fake_run *run, int code)
 {
     report(run, leave, code);
+}
+
+void fake_run_blame(struct fake_run *run, int rank)
+{
+    for (int i = 0; i < run->nodes * run->slots; i++)
+        run->reports[i].blamed_rank = rank;
 }
 
 void fake_run_gone(struct fake_run *run, int node, int rank, int64_t step)

@@ -53,6 +53,7 @@ void fake_run_join(struct fake_run *run, int from, int to);
 /* Whether all ranks of the nodes with an attempt at hand now report that step. */
 void fake_run_step(struct fake_run *run, int64_t step);
 void fake_run_exit(struct fake_run *run, int code);
+void fake_run_blame(struct fake_run *run, int rank); /* in what ranks report from now on */
 void fake_run_gone(struct fake_run *run, int node, int rank, int64_t step);
 
 /* The text of events.jsonl, owned; "" when it is not there yet. */

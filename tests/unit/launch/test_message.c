@@ -60,6 +60,7 @@ static struct trm_rank_report busy_rank(int rank)
         .resumed_step = TRM_REPORT_MAX_COUNT,
         .restore_ns = TRM_REPORT_MAX_COUNT,
         .resumed_from = TRM_RESUMED_MEMORY,
+        .blamed_rank = INT32_MAX,
         .world_size = INT32_MAX,
         .data_size = INT32_MAX,
         .tensor_size = INT32_MAX,
@@ -98,6 +99,7 @@ static void expect_same_rank(const struct trm_rank_report *a, const struct trm_r
     assert_int_equal(a->resumed_step, b->resumed_step);
     assert_int_equal(a->restore_ns, b->restore_ns);
     assert_int_equal(a->resumed_from, b->resumed_from);
+    assert_int_equal(a->blamed_rank, b->blamed_rank);
     assert_int_equal(a->world_size, b->world_size);
     assert_int_equal(a->data_size, b->data_size);
     assert_int_equal(a->tensor_size, b->tensor_size);
@@ -327,10 +329,10 @@ static void unsound_messages_are_refused_with_the_key(void **state)
 static void every_number_of_a_report_is_bounded(void **state)
 {
     (void)state;
-    static const char *const keys[] = {"rank",         "local",        "pid",         "state",
-                                       "phase",        "phase_age_ms", "step",        "samples",
-                                       "step_ns",      "compute_ns",   "memory_step", "disk_step",
-                                       "resumed_step", "restore_ns",   "resumed_from"};
+    static const char *const keys[] = {
+        "rank",         "local",      "pid",          "state",      "phase",       "phase_age_ms",
+        "step",         "samples",    "step_ns",      "compute_ns", "memory_step", "disk_step",
+        "resumed_step", "restore_ns", "resumed_from", "blamed_rank"};
     struct trm_rank_report rank = {.process = 'S'}, out;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         struct trm_error err = {0};

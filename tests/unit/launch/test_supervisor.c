@@ -352,6 +352,27 @@ static void a_stop_while_a_predecessor_is_waited_out_leaves_it_to_the_next(void 
     fake_run_destroy(&run);
 }
 
+/* Whoever is heard first says it; the node of the rank that all of them name is left out. */
+static void ranks_that_diverge_have_the_node_of_the_named_one_left_out(void **state)
+{
+    static const char *const flags[] = {"--heartbeat-interval-ms", "50", "--lease-ms", "20000",
+                                        "--quarantine-after",      "1",  NULL};
+    struct fake_run run;
+
+    (void)state;
+    fake_run_create(&run, 4, 1, BEAT_MS);
+    fake_run_supervise(&run, 3, FAKE_RUN_LAUNCHER, flags);
+    reach_first_step(&run);
+    fake_run_blame(&run, 2);
+    fake_run_exit(&run, TRM_EXIT_DIVERGED);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    assert_true(
+        fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node2\",\"rank\":2"));
+    assert_true(fake_run_tells(&run, "node2 is quarantined"));
+    assert_true(fake_run_tells(&run, "\"nodes\":\"node0, node1 and node3\""));
+    fake_run_destroy(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -366,6 +387,7 @@ int main(void)
         cmocka_unit_test(an_agent_of_another_build_is_replaced_once_and_then_left_out),
         cmocka_unit_test(mpirun_is_not_killed_while_it_passes_on_what_ranks_said_last),
         cmocka_unit_test(a_stop_while_a_predecessor_is_waited_out_leaves_it_to_the_next),
+        cmocka_unit_test(ranks_that_diverge_have_the_node_of_the_named_one_left_out),
         cmocka_unit_test(two_interrupts_end_it_while_it_fences),
         cmocka_unit_test(a_node_that_never_begins_is_given_up),
         cmocka_unit_test(a_node_that_comes_while_others_are_checked_is_checked_too),

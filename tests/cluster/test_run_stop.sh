@@ -1,0 +1,97 @@
+#!/bin/bash
+# Asked to stop in every phase, bad numbers, and deaths in a collective, under `trireme run` on this
+# machine: it needs neither hosts nor root.
+set -euo pipefail
+. "$TRIREME_SOURCE/tests/train/lib.sh"
+make_text
+trireme=$TRIREME_BIN/trireme
+faulty=$TRIREME_BIN/../tests/trireme-train-faults
+export TMPDIR=$scratch/local TRIREME_FAULT_DIR=$scratch
+mkdir "$TMPDIR"
+cat >>"$scratch/tiny.yaml" <<'YAML'
+recovery: {heartbeat_interval_ms: 50, lease_ms: 2000, memory_interval: 1}
+YAML
+numbers=(--train-iters 40 --save-interval 10 --eval-interval 10 --eval-iters 1)
+
+# run NAME RANKS [--key value ...]: supervised; its exit code.
+run() {
+    local name=$1 ranks=$2
+    shift 2
+    TRIREME_TRAINER=$faulty "$trireme" run --np "$ranks" "$scratch/tiny.yaml" \
+        --train-data-path "$scratch/text.bin" --run-dir "$scratch/$name" "$@" \
+        >"$scratch/$name.out" 2>"$scratch/$name.err" </dev/null
+}
+
+must_end() { # NAME CODE RANKS [--key value ...]
+    local name=$1 wanted=$2 code=0
+    shift 2
+    run "$name" "$@" || code=$?
+    [ "$code" = "$wanted" ] || { cat "$scratch/$name.err"; fail "$name exited $code, not $wanted"; }
+}
+
+tell() { # NAME EVENT...
+    python3 "$TRIREME_SOURCE/tests/cluster/events.py" "$scratch/$1/events.jsonl" "${@:2}" ||
+        { cat "$scratch/$1.err"; fail "events.jsonl of $1 does not tell what happened"; }
+}
+
+# stopped SIGNAL PHASE STEP: a run whose rank 1 is parked there when the supervisor gets the signal. It
+# saves, leaves with 75, and the same command ends with the weights of a run that nothing happened to.
+stopped() {
+    local signal=$1 phase=$2 step=$3 name=$1.$2 mark=$scratch/parked.1.$3.$2 supervisor code=0 end=$((SECONDS + 60))
+    TRIREME_FAULT="1,$step,$phase,1,park" TRIREME_TRAINER=$faulty "$trireme" run --np 2 "$scratch/tiny.yaml" \
+        --train-data-path "$scratch/text.bin" --run-dir "$scratch/$name" "${numbers[@]}" \
+        >"$scratch/$name.out" 2>"$scratch/$name.err" </dev/null &
+    supervisor=$!
+    until [ -e "$mark" ]; do
+        [ $SECONDS -lt $end ] || { cat "$scratch/$name.err"; fail "no rank came to $phase of step $step"; }
+        sleep 0.02
+    done
+    kill -"$signal" $supervisor
+    until grep -q 'asked to stop' "$scratch/$name.err"; do
+        [ $SECONDS -lt $end ] || fail "the supervisor did not take the signal"
+        sleep 0.02
+    done
+    touch "$mark.release"
+    wait $supervisor || code=$?
+    [ $code = 75 ] || { cat "$scratch/$name.err"; fail "$signal in $phase: it exited $code"; }
+    [ -n "$(ls -d "$scratch/$name"/checkpoints/step-* 2>/dev/null)" ] || fail "$signal in $phase: no checkpoint"
+    tell "$name" stop "end exit_code=75"
+    [ "$(grep -c '"event":"fault"' "$scratch/$name/events.jsonl")" = 0 ] || fail "$signal in $phase: a stop was taken for a fault"
+    must_end "$name" 0 2 "${numbers[@]}"
+    same quiet "$name" "$signal in $phase of step $step: a checkpoint, 75, and a start that goes on"
+}
+
+must_train quiet 2 "${numbers[@]}"
+stopped TERM startup 0
+stopped USR1 comm_init 0
+stopped TERM forward 1
+stopped USR1 optimizer 13
+stopped TERM snapshot 10
+stopped USR1 save 10
+stopped TERM evaluate 10
+
+# Bad numbers on one rank: the policy decides, and the supervisor does not start a run again that stopped.
+TRIREME_FAULT="1,13,optimizer,1,nan" must_end stops 76 2 "${numbers[@]}"
+tell stops "attempt attempt=1" "end exit_code=76"
+[ "$(grep -c '"event":"attempt"' "$scratch/stops/events.jsonl")" = 1 ] || fail "76 was tried again"
+[ "$(basename "$(final stops)")" = step-00000010 ] || fail "a checkpoint of bad numbers: $(final stops)"
+pass "NaN on one rank, policy stop: 76, once, and no checkpoint of it"
+for policy in skip rollback; do
+    TRIREME_FAULT="1,13,optimizer,1,nan" must_end $policy 0 2 "${numbers[@]}" --nonfinite-policy $policy
+    tell $policy "attempt attempt=1" "end exit_code=0"
+    [ "$(grep -c '"event":"attempt"' "$scratch/$policy/events.jsonl")" = 1 ] || fail "$policy began another attempt"
+    grep -q "\"action\": \"$policy\"" "$scratch/$policy/metrics.jsonl" || fail "$policy is not in metrics.jsonl"
+    pass "NaN on one rank, policy $policy: done in one attempt"
+done
+
+# A rank that dies in a collective of either kind of group.
+must_train square 4 "${numbers[@]}" --tensor-model-parallel-size 2
+TRIREME_FAULT="1,13,forward,1,kill;2,21,grad_exchange,2,kill;3,27,optimizer,3,segv" \
+    must_end killed 0 4 "${numbers[@]}" --tensor-model-parallel-size 2
+same square killed "deaths while others wait in tensor- and data-parallel groups"
+tell killed "fault attempt=1 rank=1 signal=9" "fault attempt=2 rank=2 signal=9" "fault attempt=3 rank=3 signal=11" "end exit_code=0"
+pass "and each is named"
+
+[ -z "$(ls -A "$TMPDIR")" ] || { ls -lR "$TMPDIR"; fail "files are left"; }
+pass "nothing is left"
+finish
