@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "launch/first_cause.h"
 #include "launch/supervisor_parts.h"
 
 /* mpirun's word on which signal ended a rank is worth waiting so long for. */
@@ -93,57 +94,31 @@ static void describe(const struct fault *fault, char *text, size_t text_bytes)
         snprintf(text, text_bytes, "%s", fault->cause);
 }
 
-/* What mpirun says of the signal, when it speaks of the same rank. */
-static void learn_signal(struct trm_supervisor *s)
+static void find_first_cause(struct trm_supervisor *s)
 {
     struct fault *fault = &s->fault;
-    int number = s->signal_rank == fault->rank ? s->signal_number : 0;
+    const struct trm_node *node = fault->node[0] ? trm_nodes_find(&s->nodes, fault->node) : NULL;
+    const struct trm_node *home = trm_nodes_of_rank(&s->nodes, s->signal_rank);
+    const struct trm_rank_report *report = trm_supervisor_report_of(s, s->signal_rank);
+    struct trm_clues clues = {
+        .mpirun_ended = s->mpirun_ended,
+        .mpirun_status = s->mpirun_status,
+        .mpirun_signal = s->mpirun_signal,
+        .signal_rank = s->signal_rank,
+        .signal_number = s->signal_number,
+        .signal_node = home ? home->host.name : NULL,
+        .signal_phase = report ? report->phase : TRM_PHASE_STARTUP,
+        .proved_itself = node && s->agents[node - s->nodes.items].dead >= s->claim.attempt,
+    };
 
-    if (number == 0 && s->signal_rank < 0 && s->mpirun_status > 128 &&
-        s->mpirun_status < 128 + NSIG)
-        number = (int)s->mpirun_status - 128;
-    if (number == 0 || fault->kind != FAULT_RANK_GONE)
-        return;
-    fault->signal = number;
-    snprintf(fault->cause, sizeof fault->cause,
-             number == SIGKILL ? "was killed (signal %d)" : "crashed (signal %d, %s)", number,
-             strsignal(number));
-}
-
-/* What came first by network need not be what happened first: mpirun that dies takes ranks and
- * daemons with it, one that notices a dead rank ends its daemons, and a node that hears nothing any
- * more ends both by itself. */
-static void learn_more(struct trm_supervisor *s)
-{
-    struct fault *fault = &s->fault;
-    struct trm_node *node = fault->node[0] ? trm_nodes_find(&s->nodes, fault->node) : NULL;
-
-    if (fault->kind != FAULT_RANK_GONE && fault->kind != FAULT_DAEMON)
-        return;
-    if (s->mpirun_ended && s->mpirun_signal != 0) {
-        fault->kind = FAULT_LAUNCHER;
-        fault->rank = -1;
-        fault->signal = s->mpirun_signal;
-        fault->node[0] = '\0';
-        fault->blames_node = false;
-        trm_mpirun_describe(0, s->mpirun_signal, fault->cause, sizeof fault->cause);
-    } else if (fault->kind == FAULT_DAEMON && s->mpirun_ended && s->signal_rank >= 0) {
-        /* mpirun ended its daemons because a rank had died, and the rank's own node is yet to say
-         * so. */
-        const struct trm_rank_report *report = trm_supervisor_report_of(s, s->signal_rank);
-        const struct trm_node *home = trm_nodes_of_rank(&s->nodes, s->signal_rank);
-        fault->kind = FAULT_RANK_GONE;
-        fault->rank = s->signal_rank;
-        fault->blames_node = false;
-        fault->phase = report ? report->phase : TRM_PHASE_STARTUP;
-        snprintf(fault->node, sizeof fault->node, "%s", home ? home->host.name : "");
-    } else if (node && s->agents[node - s->nodes.items].dead >= s->claim.attempt) {
-        fault->kind = FAULT_NODE;
-        fault->rank = -1;
-        fault->blames_node = true;
-        snprintf(fault->cause, sizeof fault->cause,
-                 "was lost: it did not hear from here any more, and ended its ranks");
-    }
+    for (int i = 0; i < s->nodes.count && !clues.lost_node; i++)
+        if (s->nodes.items[i].ranks > 0 && s->agents[i].asked == s->claim.attempt &&
+            s->nodes.items[i].state == TRM_NODE_AWAY && !s->agents[i].link) {
+            clues.lost_node = s->nodes.items[i].host.name;
+            clues.lost_reason = s->nodes.items[i].reason;
+            clues.lost_heard_ns = s->agents[i].heard_ns;
+        }
+    trm_first_cause(fault, &clues);
 }
 
 static void tell(struct trm_supervisor *s)
@@ -152,8 +127,7 @@ static void tell(struct trm_supervisor *s)
     struct trm_event happened = trm_event_init(TRM_HAPPENED_FAULT);
     char who[1300], where[128] = "";
 
-    learn_more(s);
-    learn_signal(s);
+    find_first_cause(s);
     describe(fault, who, sizeof who);
     if (fault->rank >= 0)
         snprintf(where, sizeof where, " at step %lld, in %s", (long long)fault->step + 1,

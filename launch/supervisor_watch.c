@@ -140,7 +140,8 @@ void trm_supervisor_watch_beat(struct agent *agent, const struct trm_message_bea
     copy = realloc(agent->reports, ((size_t)beat->rank_count + 1) * sizeof *copy);
     if (!copy)
         return;
-    memcpy(copy, beat->ranks, (size_t)beat->rank_count * sizeof *copy);
+    if (beat->rank_count > 0)
+        memcpy(copy, beat->ranks, (size_t)beat->rank_count * sizeof *copy);
     agent->reports = copy;
     agent->report_count = beat->rank_count;
     agent->beat_ns = trm_clock_now_ns();

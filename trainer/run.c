@@ -343,6 +343,7 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
             run->mesh.tensor_size, (long long)run->config->lanes, text, run->threads,
             run->threads > 1 ? "s" : "");
     trm_flight_phase(run->flight, TRM_PHASE_LOAD);
+    trm_failpoint("load", 0, NULL, 0);
     status = open_data(run, err);
     if (status == TRM_OK)
         status = trm_memory_tier_open(run, err);

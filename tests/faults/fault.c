@@ -7,9 +7,9 @@
 #define FIELDS      5
 #define FAULT_BYTES 128
 
-static const char *const phases[] = {"startup",   "comm_init", "forward", "grad_exchange",
-                                     "optimizer", "snapshot",  "memory",  "save",
-                                     "commit",    "evaluate",  "updated", "replicas"};
+static const char *const phases[] = {
+    "startup", "comm_init", "load",   "forward",  "grad_exchange", "optimizer", "snapshot",
+    "memory",  "save",      "commit", "evaluate", "updated",       "replicas"};
 
 static const struct {
     const char *name;

@@ -10,6 +10,7 @@
  *   phase          where                                                      data
  *   startup        configuration read, MPI not yet started
  *   comm_init      MPI started, groups of ranks not yet made
+ *   load           groups made, memory and state not yet looked at
  *   forward        before the first micro-batch
  *   grad_exchange  gradients are computed and on their way
  *   optimizer      gradients are summed, nothing updated                      owned gradients

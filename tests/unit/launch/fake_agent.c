@@ -100,7 +100,7 @@ void fake_agent_beat(struct fake_agent *agent)
     beat.beat.number = ++agent->number;
     beat.beat.attempt = agent->attempt;
     beat.beat.dead = agent->dead;
-    beat.beat.launcher = TRM_LAUNCHER_NONE;
+    beat.beat.launcher = agent->launcher;
     beat.beat.ranks = agent->ranks;
     beat.beat.rank_count = agent->rank_count;
     trm_link_send(agent->link, &beat, NULL);

@@ -19,8 +19,9 @@ struct fake_agent {
     int received[TRM_MESSAGE_TYPES];
     bool deaf[TRM_MESSAGE_TYPES]; /* to these messages, which it counts and does not answer */
     char closed_reason[256];
-    bool open, silent;   /* silent: answers nothing, and sends no beats */
-    const char *version; /* "0.1.0" */
+    bool open, silent;          /* silent: answers nothing, and sends no beats */
+    enum trm_launcher launcher; /* what beats say of it */
+    const char *version;        /* "0.1.0" */
     uv_loop_t *loop;
     int port;
     const struct trm_wire_token *token; /* borrowed */

@@ -373,6 +373,24 @@ static void ranks_that_diverge_have_the_node_of_the_named_one_left_out(void **st
     fake_run_destroy(&run);
 }
 
+/* A node's end makes mpirun end the daemons of the others, which may be heard of first. */
+static void a_lost_node_is_blamed_and_not_one_whose_daemon_ended_with_it(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run, 4, 3, FAKE_RUN_LAUNCHER, hasty);
+    reach_first_step(&run);
+    run.agents[2].launcher = TRM_LAUNCHER_GONE;
+    fake_agent_beat(&run.agents[2]);
+    uv_run(&run.loop, UV_RUN_ONCE);
+    run.agents[1].silent = true;
+    fake_agent_cut(&run.agents[1]);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"fault\""));
+    assert_true(fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\""));
+    fake_run_destroy(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +406,7 @@ int main(void)
         cmocka_unit_test(mpirun_is_not_killed_while_it_passes_on_what_ranks_said_last),
         cmocka_unit_test(a_stop_while_a_predecessor_is_waited_out_leaves_it_to_the_next),
         cmocka_unit_test(ranks_that_diverge_have_the_node_of_the_named_one_left_out),
+        cmocka_unit_test(a_lost_node_is_blamed_and_not_one_whose_daemon_ended_with_it),
         cmocka_unit_test(two_interrupts_end_it_while_it_fences),
         cmocka_unit_test(a_node_that_never_begins_is_given_up),
         cmocka_unit_test(a_node_that_comes_while_others_are_checked_is_checked_too),

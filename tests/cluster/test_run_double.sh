@@ -1,0 +1,83 @@
+#!/bin/bash
+# Faults that meet what repairs others, over four hosts and two spares: a second one during a recovery,
+# a node together with its partner, copies in memory that are spoilt, a node that spoils its parameters.
+set -euo pipefail
+. "$TRIREME_SOURCE/tests/cluster/lib.sh"
+. "$TRIREME_SOURCE/tests/cluster/supervised.sh"
+make_text
+hosts_up 6 head
+all=(node1 node2 node3 node4 node5 node6 head)
+write_hostfile "${all[@]:0:6}"
+export SPARES=2
+arguments=(--train-iters 60 --save-interval 10 --start-timeout-ms 20000)
+must_train quiet 4 "${arguments[@]}"
+
+# begin NAME FAULTS [--key value ...]: in the background; $run.
+begin() {
+    local name=$1 faults=$2
+    shift 2
+    TRAINER=$(faulty_trainer "$faults") supervise "$name" "${arguments[@]}" "$@" &
+    run=$!
+}
+
+must_finish() { # NAME
+    local code=0
+    wait $run || code=$?
+    [ $code = 0 ] || { cat "$scratch/$1.err"; fail "the run $1 exited $code"; }
+}
+
+# A rank dies while the next attempt loads, and in the one after that a whole node while it loads.
+begin again "1,23,forward,1,park;3,0,load,2,kill;2,0,load,3,park"
+parked 1 23 forward
+hosts_kill "$parked_host"
+first=$parked_host
+forget 1 23 forward
+parked 2 0 load
+[ "$parked_attempt" = 3 ] || fail "it is attempt $parked_attempt that loads, not 3"
+hosts_kill "$parked_host"
+second=$parked_host
+forget 2 0 load
+must_finish again
+same quiet again "a node, then a rank that loads, then a node that loads"
+must_tell again "fault attempt=1 node=$first" "fault attempt=2 rank=3 signal=9" "fault attempt=3 node=$second" \
+    "recovered attempt=4" "end exit_code=0"
+pass "and each is told"
+hosts_boot "$first"
+hosts_boot "$second"
+
+# A node and the one that keeps its copies: back to the disk, and that is said.
+begin both "1,23,forward,1,park"
+parked 1 23 forward
+hosts_kill node2
+hosts_kill node3
+forget 1 23 forward
+must_finish both
+same quiet both "a node and its partner lost together"
+must_tell both "fault attempt=1" "recovered attempt=2 source=disk" "end exit_code=0"
+grep -q 'resumed at step [12]0 from disk' "$scratch/both.err" || { cat "$scratch/both.err"; fail "no sentence says that it was the disk"; }
+pass "the disk is what is left, and the sentence says so"
+hosts_boot node2
+hosts_boot node3
+
+# All copies on one node are spoilt: named, and taken from the partners.
+begin spoilt "1,23,forward,1,park"
+parked 1 23 forward
+python3 "$TRIREME_SOURCE/tests/cluster/spoil_memory.py" "$(agent_pid "$parked_host")"
+kill -9 "$(hosts_pids "$parked_host" trireme-train-f)"
+forget 1 23 forward
+must_finish spoilt
+same quiet spoilt "copies in memory that are spoilt"
+must_tell spoilt "fault attempt=1 rank=1 signal=9" "recovered attempt=2 source=memory steps_lost~^[01]$" "end exit_code=0"
+grep -q 'passed over' "$scratch/spoilt.err" || { cat "$scratch/spoilt.err"; fail "no word of the copies that were passed over"; }
+pass "they are named, and the newest step that is whole elsewhere is taken"
+
+# A node whose parameters go bad: the rank is named by the others, and its node is left out.
+begin rotten "2,18,replicas,1,corrupt" --replica-check-interval 3 --quarantine-after 1
+must_finish rotten
+same quiet rotten "a node that spoilt its copy of the parameters"
+must_tell rotten "fault attempt=1 rank=2 node=node3 cause~68" "node node=node3 text~quarantined" "attempt attempt=2" "end exit_code=0"
+! sed -n 's/.*"event":"attempt","attempt":2.*"nodes":"\([^"]*\)".*/\1/p' "$scratch/rotten/events.jsonl" | grep -q node3 || fail "node3 is used again"
+pass "it is blamed and left out"
+
+nothing_left "${all[@]}"
+finish
