@@ -37,14 +37,6 @@ void trm_supervisor_fault(struct trm_supervisor *s, const struct fault *fault)
     trm_supervisor_event(s, TRM_EVENT_FAULT);
 }
 
-/* A rank or daemon that ended is the first that was heard of, and it is not told yet: mpirun may
- * have ended it because of a node that this supervisor is only now learning of. */
-static bool is_effect(const struct trm_supervisor *s)
-{
-    return s->state == TRM_RUN_FENCING && !s->fault_told &&
-           (s->fault.kind == FAULT_DAEMON || s->fault.kind == FAULT_RANK_GONE);
-}
-
 void trm_supervisor_node_lost(struct agent *agent, const char *reason)
 {
     struct trm_supervisor *s = agent->supervisor;
@@ -61,16 +53,11 @@ void trm_supervisor_node_lost(struct agent *agent, const char *reason)
     }
     fault.blames_node = true;
     fault.sign_ns = agent->heard_ns;
-    fault.step = s->fault.step;
     snprintf(fault.node, sizeof fault.node, "%s", node->host.name);
     snprintf(fault.cause, sizeof fault.cause, "was lost: %.900s", reason);
     if (active && (s->state == TRM_RUN_LAUNCHING || s->state == TRM_RUN_RUNNING ||
                    s->state == TRM_RUN_STOPPING)) {
-        fault.step = -1;
         trm_supervisor_fault(s, &fault);
-    } else if (active && is_effect(s)) {
-        fault.decided_ns = s->fault.decided_ns;
-        s->fault = fault;
     } else if (known && s->state != TRM_RUN_LEAVING && s->state != TRM_RUN_ENDED) {
         struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
         happened.node = node->host.name;
@@ -168,6 +155,7 @@ void trm_supervisor_send_kill(struct agent *agent)
         agent->dead >= s->claim.attempt)
         return;
     snprintf(message.kill.reason, sizeof message.kill.reason, "%.1000s", s->last_fault);
+    agent->kill_ns = trm_clock_now_ns();
     trm_supervisor_send(agent, &message);
 }
 
@@ -179,14 +167,16 @@ static void send_kills(struct trm_supervisor *s)
     trm_supervisor_kill_mpirun(s);
 }
 
-/* No rank of the attempt can be alive on this node: it proved that, or its lease is over. */
+/* No rank of the attempt can be alive on this node: it proved that, or its lease is over. An agent
+ * that is new there is given the time to prove it, too. */
 static bool is_fenced(struct trm_supervisor *s, struct agent *agent, int64_t now_ns)
 {
     struct trm_node *node = node_of(agent);
 
     if (agent->asked != s->claim.attempt || agent->dead >= s->claim.attempt)
         return true;
-    if (now_ns < trm_supervisor_lease_end_ns(s, agent))
+    if (now_ns < trm_supervisor_lease_end_ns(s, agent) ||
+        (agent->link && now_ns - agent->kill_ns < s->config->lease_ms * 1000000))
         return false;
     if (agent->link && node->state == TRM_NODE_READY) {
         node->state = TRM_NODE_QUARANTINED;

@@ -62,13 +62,18 @@ same near far "200 ms and 1 % of loss are no fault"
 # Without a spare: fewer ranks where that is allowed, growing again when the node returns; else 69.
 run_arguments=(--train-iters 300 --save-interval 5)
 must_train long 3 "${run_arguments[@]}"
-TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise shrunk "${run_arguments[@]}" --min-data-parallel-size 2 &
+TRAINER=$(faulty_trainer "1,23,forward,1,park;1,40,forward,2,park;1,290,forward,2,park") \
+    supervise shrunk "${run_arguments[@]}" --min-data-parallel-size 2 --progress-timeout-floor-ms 60000 &
 run=$!
 parked 1 23 forward
 hosts_kill node2
 forget 1 23 forward
-wait_until 30 "it goes on with two ranks" has_events shrunk recovered 2
+parked 1 40 forward
 hosts_boot node2
+wait_until 30 "node2 is back" grep -q '"node":"node2","text":"node2 is back"' "$scratch/shrunk/events.jsonl"
+release 1 40 forward
+wait_until 30 "the run is asked to save, and to grow" has_events shrunk stop 1
+release 1 290 forward # should it have come so far
 wait $run || { cat "$scratch/shrunk.err"; fail "the run that shrank ended badly"; }
 same long shrunk "a run that shrank and grew again"
 must_tell shrunk "fault node=node2" "attempt ranks=2" "recovered" "node node=node2 text~back" "stop ranks=3" "attempt ranks=3" "end exit_code=0"

@@ -238,6 +238,31 @@ static void a_node_that_comes_back_while_it_is_fenced_is_told_to_kill_again(void
     fake_run_destroy(&run);
 }
 
+/* Agents that were restarted late in a lease used to be quarantined with it. */
+static void an_agent_that_comes_late_in_a_lease_has_the_time_to_prove_death(void **state)
+{
+    static const char *const flags[] = {"--heartbeat-interval-ms", "50",  "--lease-ms", "2000",
+                                        "--node-wait-ms",          "100", NULL};
+    struct fake_run run;
+    int64_t lease_ns = INT64_C(2000000000), killed_ns, back_ns;
+
+    (void)state;
+    begin(&run, 3, 2, FAKE_RUN_LAUNCHER, flags);
+    reach_first_step(&run);
+    run.agents[1].deaf[TRM_MESSAGE_KILL] = true;
+    fake_run_gone(&run, 0, 0, 7);
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_KILL] == 1);
+    killed_ns = trm_clock_now_ns();
+    fake_agent_cut(&run.agents[1]);
+    FAKE_RUN_WAIT(&run, trm_clock_now_ns() - killed_ns > lease_ns * 6 / 10);
+    back_ns = trm_clock_now_ns();
+    fake_agent_connect(&run.agents[1]);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "it cannot prove that its ranks are dead"));
+    assert_true(trm_clock_now_ns() - back_ns >= lease_ns);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    fake_run_destroy(&run);
+}
+
 static void a_silent_node_is_lost_and_its_lease_waited_out(void **state)
 {
     struct fake_run run;
@@ -411,6 +436,7 @@ int main(void)
         cmocka_unit_test(a_node_that_never_begins_is_given_up),
         cmocka_unit_test(a_node_that_comes_while_others_are_checked_is_checked_too),
         cmocka_unit_test(a_node_that_comes_back_while_it_is_fenced_is_told_to_kill_again),
+        cmocka_unit_test(an_agent_that_comes_late_in_a_lease_has_the_time_to_prove_death),
         cmocka_unit_test(a_silent_node_is_lost_and_its_lease_waited_out),
     };
 
