@@ -7,6 +7,9 @@
 #include "base/json.h"
 #include "launch/supervisor_parts.h"
 
+/* An answer that is no older, from while ranks were killed say, is not asked for again. */
+#define FRESH_NS INT64_C(5000000000)
+
 static void leave_out(struct agent *agent, const char *reason)
 {
     struct trm_supervisor *s = agent->supervisor;
@@ -47,15 +50,34 @@ static void ask(struct agent *agent)
     trm_supervisor_send(agent, &message);
 }
 
+static void ask_anew(struct agent *agent)
+{
+    agent->checked = node_of(agent)->healthy = false;
+    agent->check_id = 0;
+    if (may_work(agent))
+        ask(agent);
+}
+
+void trm_supervisor_check_ahead(struct trm_supervisor *s)
+{
+    for (int i = 0; i < s->nodes.count; i++)
+        ask_anew(&s->agents[i]);
+}
+
+static bool is_known(const struct agent *agent, int64_t now_ns)
+{
+    return may_work(agent) && (agent->check_id != 0 || (agent->checked && node_of(agent)->healthy &&
+                                                        now_ns - agent->checked_ns < FRESH_NS));
+}
+
 void trm_supervisor_check(struct trm_supervisor *s)
 {
-    for (int i = 0; i < s->nodes.count; i++) {
-        struct agent *agent = &s->agents[i];
-        agent->checked = node_of(agent)->healthy = false;
-        agent->check_id = 0;
-        if (may_work(agent))
-            ask(agent);
-    }
+    int64_t now_ns = trm_clock_now_ns();
+
+    for (int i = 0; i < s->nodes.count; i++)
+        if (!is_known(&s->agents[i], now_ns))
+            ask_anew(&s->agents[i]);
+    trm_supervisor_check_tick(s, now_ns);
 }
 
 void trm_supervisor_check_joined(struct agent *agent)
@@ -87,14 +109,17 @@ void trm_supervisor_check_answer(struct agent *agent, const struct trm_message_h
     if (health->id != agent->check_id || agent->checked)
         return;
     agent->check_id = 0;
+    if (!may_work(agent)) /* quarantined or excluded meanwhile */
+        return;
     if (!health->ok) {
         leave_out(agent, health->reason);
         return;
     }
     agent->checked = node_of(agent)->healthy = true;
+    agent->checked_ns = trm_clock_now_ns();
     read_fingerprint(health->report, agent->fingerprint, sizeof agent->fingerprint);
     node_of(agent)->state = TRM_NODE_READY;
-    trm_supervisor_check_tick(agent->supervisor, trm_clock_now_ns());
+    trm_supervisor_check_tick(agent->supervisor, agent->checked_ns);
 }
 
 void trm_supervisor_check_lost(struct agent *agent)

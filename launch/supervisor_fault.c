@@ -165,6 +165,7 @@ static void send_kills(struct trm_supervisor *s)
     for (int i = 0; i < s->nodes.count; i++)
         trm_supervisor_send_kill(&s->agents[i]);
     trm_supervisor_kill_mpirun(s);
+    trm_supervisor_check_ahead(s);
 }
 
 /* No rank of the attempt can be alive on this node: it proved that, or its lease is over. An agent

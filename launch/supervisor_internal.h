@@ -48,6 +48,7 @@ struct agent {
     /* Health. */
     int64_t check_id; /* under way; 0: none */
     bool checked;     /* it answered; how is in its node */
+    int64_t checked_ns;
     char fingerprint[512];
     /* Starting it. */
     uv_process_t starter;

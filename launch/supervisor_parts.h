@@ -40,6 +40,8 @@ void trm_supervisor_agents_reap(struct trm_supervisor *s);
 
 /* supervisor_check.c */
 void trm_supervisor_check(struct trm_supervisor *s);
+/* Begins the checks of the next attempt while the ranks of the last are killed. */
+void trm_supervisor_check_ahead(struct trm_supervisor *s);
 /* A node answers, perhaps again, while others are checked. */
 void trm_supervisor_check_joined(struct agent *agent);
 void trm_supervisor_check_answer(struct agent *agent, const struct trm_message_health *health);

@@ -71,6 +71,27 @@ static void a_rank_that_dies_is_fenced_and_followed_by_another_attempt(void **st
     fake_run_destroy(&run);
 }
 
+/* It takes as long as killing ranks, and a lost node's lease takes longer. */
+static void health_is_checked_while_ranks_are_fenced(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run, 2, 2, FAKE_RUN_LAUNCHER, calm);
+    reach_first_step(&run);
+    run.agents[1].deaf[TRM_MESSAGE_KILL] = true;
+    fake_run_gone(&run, 1, 1, 7);
+    FAKE_RUN_WAIT(&run, fake_run_received(&run, TRM_MESSAGE_CHECK) == 4);
+    assert_int_equal(fake_run_launches(&run), 1);
+    run.agents[1].dead = 1; /* the next beat proves it */
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    assert_int_equal(fake_run_received(&run, TRM_MESSAGE_CHECK), 4);
+    fake_run_step(&run, 8);
+    fake_run_exit(&run, TRM_EXIT_OK);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_OK);
+    fake_run_destroy(&run);
+}
+
 /* The first launcher leaves a child behind that holds its standard error, as an ssh to a dead node
  * would: it disturbs neither the next attempt nor the end. */
 static void a_launcher_whose_children_outlive_it_holds_up_nothing(void **state)
@@ -421,6 +442,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_without_trouble_ends_with_0),
         cmocka_unit_test(a_rank_that_dies_is_fenced_and_followed_by_another_attempt),
+        cmocka_unit_test(health_is_checked_while_ranks_are_fenced),
         cmocka_unit_test(a_launcher_whose_children_outlive_it_holds_up_nothing),
         cmocka_unit_test(a_stop_while_nodes_are_gathered_ends_with_75),
         cmocka_unit_test(a_stop_while_nodes_are_checked_ends_with_75),
