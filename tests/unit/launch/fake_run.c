@@ -275,6 +275,20 @@ bool fake_run_tells(const struct fake_run *run, const char *text)
     return fake_run_count(run, text) > 0;
 }
 
+bool fake_run_is(const struct fake_run *run, enum trm_run_state state)
+{
+    char path[TRM_PATH_BYTES], *text = NULL;
+    size_t bytes;
+    bool is;
+
+    snprintf(path, sizeof path, "%s/run/" TRM_ATTEMPT_DIRECTORY "/status.json", run->root);
+    if (trm_file_read_all(path, (size_t)1 << 24, &text, &bytes, NULL) != TRM_OK)
+        return false;
+    is = strstr(text, trm_run_state_name(state)) != NULL;
+    free(text);
+    return is;
+}
+
 int fake_run_received(const struct fake_run *run, enum trm_message_type type)
 {
     int count = 0;

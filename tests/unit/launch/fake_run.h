@@ -21,6 +21,8 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "fake_agent.h"
+#include "launch/attempt.h"
+#include "launch/states.h"
 
 #define FAKE_RUN_PATIENCE_MS 40000
 #define FAKE_RUN_LAUNCHER    "exec sleep 600"
@@ -60,6 +62,7 @@ void fake_run_gone(struct fake_run *run, int node, int rank, int64_t step);
 char *fake_run_events(const struct fake_run *run);
 bool fake_run_tells(const struct fake_run *run, const char *text);
 int fake_run_count(const struct fake_run *run, const char *text);
+bool fake_run_is(const struct fake_run *run, enum trm_run_state state); /* by status.json */
 int fake_run_received(const struct fake_run *run, enum trm_message_type type);
 
 /* How often the launcher was started. */

@@ -312,7 +312,7 @@ static void a_stop_between_two_attempts_waits_for_the_next_one_to_save(void **st
     reach_first_step(&run);
     run.agents[1].deaf[TRM_MESSAGE_CHECK] = true;
     fake_run_gone(&run, 0, 0, 7);
-    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_CHECK] == 2);
+    FAKE_RUN_WAIT(&run, fake_run_is(&run, TRM_RUN_CHECKING));
     kill(run.supervisor, SIGTERM);
     FAKE_RUN_WAIT(&run, fake_run_tells(&run, "starting once more"));
     run.agents[1].deaf[TRM_MESSAGE_CHECK] = false;
