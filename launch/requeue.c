@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "launch/attempt.h"
 #include "launch/quote.h"
 
 #define LEAST_WAIT_S 2 /* status.json is written every second */
@@ -23,7 +24,7 @@ enum trm_status trm_requeue_command(const struct trm_slurm_job *job, const char 
     fprintf(file, "job=%s; status=", job->id);
     trm_quote_word(file, run_dir);
     fprintf(file,
-            "/status.json\n"
+            "/" TRM_ATTEMPT_DIRECTORY "/status.json\n"
             "same() { scontrol show job -o $job | grep -q 'JobState=RUNNING .*Restarts=%d '; }\n"
             "seen() { stat -c '%%i %%z' \"$status\" 2>/dev/null; }\n"
             "same || exit 1\n"

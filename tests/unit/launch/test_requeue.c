@@ -44,8 +44,9 @@ static void make_world(struct world *world, const char *show, const char *requeu
     make_program(world, "scontrol", body);
     make_program(world, "scancel", "");
     make_program(world, "sleep", sleep);
-    snprintf(body, sizeof body, "echo 'JobId=17 %s' >%s/state; touch %s/status.json", show,
-             world->root, world->root);
+    snprintf(body, sizeof body,
+             "echo 'JobId=17 %s' >%s/state; mkdir %s/supervisor; touch %s/supervisor/status.json",
+             show, world->root, world->root, world->root);
     assert_int_equal(system(body), 0);
     assert_int_equal(
         trm_requeue_command(&job, world->root, 3000, world->command, sizeof world->command, &err),
@@ -121,7 +122,7 @@ static void a_supervisor_that_writes_its_status_lives(void **state)
     struct world world;
 
     (void)state;
-    make_world(&world, RUNNING, "exit 0", "mv status.json old; cp old status.json");
+    make_world(&world, RUNNING, "exit 0", "cd supervisor; mv status.json old; cp old status.json");
     assert_string_equal(calls(&world), SHOW "sleep 5\n");
 }
 
@@ -135,7 +136,7 @@ static void a_run_with_an_odd_name_is_quoted(void **state)
     assert_int_equal(
         trm_requeue_command(&job, "/runs/it's; rm -rf x", 800, command, sizeof command, &err),
         TRM_OK);
-    assert_non_null(strstr(command, "status='/runs/it'\\''s; rm -rf x'/status.json\n"));
+    assert_non_null(strstr(command, "status='/runs/it'\\''s; rm -rf x'/supervisor/status.json\n"));
     assert_int_equal(trm_requeue_command(&job, "/runs/x", 800, command, 40, &err), TRM_ERR_CONFIG);
 }
 
