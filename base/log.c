@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,6 +33,17 @@ static size_t write_head(const struct trm_log *log, enum trm_log_level level, ch
     return length;
 }
 
+/* One write per line; what a full or closed terminal does not take is lost. */
+static void put(const struct trm_log *log, const struct iovec *pieces, int count)
+{
+    ssize_t written;
+    do {
+        written = writev(log->fd, pieces, count);
+    } while (written < 0 && errno == EINTR);
+    if (written < 0 && log->lost)
+        __atomic_fetch_add(log->lost, 1, __ATOMIC_RELAXED);
+}
+
 void trm_log(const struct trm_log *log, enum trm_log_level level, const char *format, ...)
 {
     if (level > log->level)
@@ -52,10 +65,16 @@ void trm_log(const struct trm_log *log, enum trm_log_level level, const char *fo
             line[i] = ' ';
     line[length++] = '\n';
 
-    /* One write per line; what a full or closed terminal does not take is lost. */
-    ssize_t written;
-    do {
-        written = write(log->fd, line, length);
-    } while (written < 0 && errno == EINTR);
+    struct iovec piece = {line, length};
+    put(log, &piece, 1);
+    errno = saved_errno;
+}
+
+void trm_log_pass(const struct trm_log *log, const char *line)
+{
+    char end[] = "\n";
+    int saved_errno = errno;
+    struct iovec pieces[] = {{(void *)(uintptr_t)line, strlen(line)}, {end, 1}};
+    put(log, pieces, 2);
     errno = saved_errno;
 }

@@ -14,10 +14,14 @@ struct trm_log {
     enum trm_log_level level; /* what is less severe than this is dropped */
     int rank;                 /* shown when >= 0; -1 for programs without ranks */
     int fd;                   /* where lines go, usually 2 */
+    int *lost;                /* counts lines that fd did not take; NULL: nobody does */
 };
 
 /* Formats one line; at most 2,000 bytes of it are written. Thread safe. */
 void trm_log(const struct trm_log *log, enum trm_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Somebody else's line, as it is, and a line feed behind it. Thread safe. */
+void trm_log_pass(const struct trm_log *log, const char *line);
 
 #endif

@@ -20,23 +20,27 @@
 struct line {
     struct line *next;
     char *text; /* owned */
-    size_t bytes;
+    size_t bytes, written;
 };
 
 struct trm_events {
     uv_loop_t *loop;
     const struct trm_log *log;
-    int fd;
+    int fd, hook_output;
     char *hook; /* owned; NULL: none */
     struct line *first, *last;
-    int queued, hooks;
+    int queued, hook_count;
+    struct hook *hooks; /* that run */
     bool writing, told;
+    bool torn;    /* what the file ends with is a part of a line */
+    int64_t lost; /* lines that are not in the file, and not told of as missing */
     uv_fs_t write;
 };
 
 /* A hook that runs: its process, and the pipe through which it gets its line. */
 struct hook {
     struct trm_events *events;
+    struct hook *next, *previous;
     uv_process_t process;
     uv_pipe_t input;
     uv_write_t write;
@@ -76,8 +80,9 @@ struct trm_event trm_event_init(enum trm_event_kind kind)
     };
 }
 
-enum trm_status trm_events_open(uv_loop_t *loop, const struct trm_log *log, const char *run_dir,
-                                const char *hook, struct trm_events **out, struct trm_error *err)
+enum trm_status trm_events_open(uv_loop_t *loop, const struct trm_log *log, int hook_output,
+                                const char *run_dir, const char *hook, struct trm_events **out,
+                                struct trm_error *err)
 {
     struct trm_events *events = calloc(1, sizeof *events);
     char path[TRM_PATH_BYTES];
@@ -100,6 +105,7 @@ enum trm_status trm_events_open(uv_loop_t *loop, const struct trm_log *log, cons
     }
     events->loop = loop;
     events->log = log;
+    events->hook_output = hook_output;
     *out = events;
     return TRM_OK;
 }
@@ -169,6 +175,59 @@ static void drop_first(struct trm_events *events)
     free(line);
 }
 
+/* A line did not get into the file, or not whole. */
+static void lose(struct trm_events *events, const char *why)
+{
+    events->lost++;
+    if (events->told)
+        return;
+    events->told = true;
+    trm_log(events->log, TRM_LOG_WARNING, "could not write to events.jsonl: %s", why);
+}
+
+/* The file takes lines again. */
+static void tell_lost(struct trm_events *events)
+{
+    if (events->lost > 0)
+        trm_log(events->log, TRM_LOG_WARNING, "%lld event%s missing in events.jsonl",
+                (long long)events->lost, events->lost == 1 ? " is" : "s are");
+    events->lost = 0;
+    events->told = false;
+}
+
+/* `result` bytes of the first line's rest were written; negative: why not. */
+static void take_result(struct trm_events *events, ssize_t result)
+{
+    struct line *line = events->first;
+
+    if (result <= 0) {
+        events->torn = events->torn || line->written > 0;
+        lose(events, result < 0 ? uv_strerror((int)result) : "nothing was written");
+        drop_first(events);
+        return;
+    }
+    if (events->torn) { /* that was the end of the torn line */
+        events->torn = false;
+        return;
+    }
+    line->written += (size_t)result;
+    if (line->written == line->bytes) {
+        drop_first(events);
+        tell_lost(events);
+    }
+}
+
+/* What is to be written now: the rest of a line, or the end of one that was torn. */
+static uv_buf_t rest(const struct trm_events *events)
+{
+    static char end[] = "\n";
+    const struct line *line = events->first;
+
+    if (events->torn)
+        return uv_buf_init(end, 1);
+    return uv_buf_init(line->text + line->written, (unsigned)(line->bytes - line->written));
+}
+
 static void on_written(uv_fs_t *request)
 {
     struct trm_events *events = request->data;
@@ -176,12 +235,7 @@ static void on_written(uv_fs_t *request)
 
     uv_fs_req_cleanup(request);
     events->writing = false;
-    if (result < 0 && !events->told) {
-        events->told = true;
-        trm_log(events->log, TRM_LOG_WARNING, "could not write to events.jsonl: %s",
-                uv_strerror((int)result));
-    }
-    drop_first(events);
+    take_result(events, result);
     write_next(events);
 }
 
@@ -189,7 +243,7 @@ static void write_next(struct trm_events *events)
 {
     if (events->writing || !events->first)
         return;
-    uv_buf_t buffer = uv_buf_init(events->first->text, (unsigned)events->first->bytes);
+    uv_buf_t buffer = rest(events);
     events->write.data = events;
     events->writing =
         uv_fs_write(events->loop, &events->write, events->fd, &buffer, 1, -1, on_written) == 0;
@@ -201,9 +255,10 @@ static void queue(struct trm_events *events, char *text)
 
     if (!line) {
         free(text);
+        lose(events, "the disk does not keep up");
         return;
     }
-    *line = (struct line){NULL, text, strlen(text)};
+    *line = (struct line){.text = text, .bytes = strlen(text)};
     if (events->first)
         events->last->next = line;
     else
@@ -219,7 +274,13 @@ static void on_hook_closed(uv_handle_t *handle)
 
     if (--hook->handles > 0)
         return;
-    hook->events->hooks--;
+    if (hook->previous)
+        hook->previous->next = hook->next;
+    else
+        hook->events->hooks = hook->next;
+    if (hook->next)
+        hook->next->previous = hook->previous;
+    hook->events->hook_count--;
     free(hook->text);
     free(hook);
 }
@@ -246,7 +307,7 @@ static void on_hook_given(uv_write_t *request, int status)
 static void run_hook(struct trm_events *events, const char *text)
 {
     char *arguments[] = {"/bin/sh", "-c", events->hook, NULL};
-    struct hook *hook = events->hooks < HOOKS_MAX ? calloc(1, sizeof *hook) : NULL;
+    struct hook *hook = events->hook_count < HOOKS_MAX ? calloc(1, sizeof *hook) : NULL;
 
     if (!hook || !(hook->text = strdup(text))) {
         free(hook);
@@ -256,12 +317,16 @@ static void run_hook(struct trm_events *events, const char *text)
     hook->events = events;
     hook->process.data = hook->input.data = hook->write.data = hook;
     hook->handles = 2;
-    events->hooks++;
+    hook->next = events->hooks;
+    if (events->hooks)
+        events->hooks->previous = hook;
+    events->hooks = hook;
+    events->hook_count++;
     uv_pipe_init(events->loop, &hook->input, 0);
     uv_stdio_container_t stdio[3] = {
         {.flags = UV_CREATE_PIPE | UV_READABLE_PIPE, .data.stream = (uv_stream_t *)&hook->input},
-        {.flags = UV_INHERIT_FD, .data.fd = events->log->fd},
-        {.flags = UV_INHERIT_FD, .data.fd = events->log->fd},
+        {.flags = UV_INHERIT_FD, .data.fd = events->hook_output},
+        {.flags = UV_INHERIT_FD, .data.fd = events->hook_output},
     };
     uv_process_options_t options = {.file = arguments[0],
                                     .args = arguments,
@@ -305,15 +370,21 @@ void trm_events_close(struct trm_events *events)
 {
     if (!events)
         return;
-    while (events->first) {
-        /* The loop has ended, so nothing is under way; a write that fails was told before. */
-        if (write(events->fd, events->first->text, events->first->bytes) < 0 && !events->told) {
-            events->told = true;
-            trm_log(events->log, TRM_LOG_WARNING, "could not write to events.jsonl: %s",
-                    strerror(errno));
-        }
-        drop_first(events);
+    while (events->writing)
+        uv_run(events->loop, UV_RUN_ONCE);
+    while (events->first) { /* the loop could not begin */
+        uv_buf_t buffer = rest(events);
+        ssize_t written = write(events->fd, buffer.base, buffer.len);
+        if (written >= 0 || errno != EINTR)
+            take_result(events, written < 0 ? -errno : written);
     }
+    tell_lost(events);
+    for (struct hook *hook = events->hooks; hook; hook = hook->next) {
+        close_input(hook);
+        if (!uv_is_closing((uv_handle_t *)&hook->process))
+            uv_close((uv_handle_t *)&hook->process, on_hook_closed);
+    }
+    uv_run(events->loop, UV_RUN_NOWAIT);
     close(events->fd);
     free(events->hook);
     free(events);

@@ -3,9 +3,11 @@
  * and the operator's hook.
  *
  * The file is appended to by libuv's threads, in order, so that a slow file system holds up
- * nothing; destroying waits for what is queued. The hook (`recovery.on_event`) is a shell command
- * that gets the same line on standard input; it runs beside everything else, a few at a time, and
- * what it returns is not looked at.
+ * nothing; destroying waits for what is queued, at most 4,096 lines. Those that found no room, or
+ * that the file system did not take, are counted, and told of once lines can be written again. A
+ * line that was written in part alone is ended, so that the next begins on its own. The hook
+ * (`recovery.on_event`) is a shell command that gets the same line on standard input; it runs
+ * beside everything else, a few at a time, and what it returns is not looked at.
  */
 #ifndef TRM_LAUNCH_EVENTS_H
 #define TRM_LAUNCH_EVENTS_H
@@ -48,17 +50,19 @@ struct trm_event trm_event_init(enum trm_event_kind kind);
 
 struct trm_events;
 
-/* Opens RUN_DIR/events.jsonl for appending; borrows loop and log. `hook` may be empty; copied. *out
- * is returned owned. */
-enum trm_status trm_events_open(uv_loop_t *loop, const struct trm_log *log, const char *run_dir,
-                                const char *hook, struct trm_events **out, struct trm_error *err);
+/* Opens RUN_DIR/events.jsonl for appending; borrows loop and log. `hook` may be empty; copied; what
+ * it prints goes to `hook_output`. *out is returned owned. */
+enum trm_status trm_events_open(uv_loop_t *loop, const struct trm_log *log, int hook_output,
+                                const char *run_dir, const char *hook, struct trm_events **out,
+                                struct trm_error *err);
 
 /* Writes one down, and says `sentence` (formatted) to people at `level`. */
 void trm_events_add(struct trm_events *events, const struct trm_event *event,
                     enum trm_log_level level, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Outside the loop, when it has ended: writes what is still queued. Takes NULL. */
+/* Not from a callback of the loop, which it runs: writes what is still queued, and leaves hooks
+ * that go on to themselves. Takes NULL. */
 void trm_events_close(struct trm_events *events);
 
 #endif

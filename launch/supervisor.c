@@ -10,10 +10,12 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "launch/agent_sweep.h"
+#include "launch/log_relay.h"
 #include "launch/supervisor_parts.h"
 
 #define TICK_MS        20
 #define LEAVE_LIMIT_NS INT64_C(5000000000) /* for agents to clean up and go */
+#define LAST_WORDS_MS  1000                /* for an output that nobody reads */
 #define FAREWELL_NS    INT64_C(2000000000) /* for mpirun, behind its ranks */
 
 double trm_supervisor_seconds(int64_t from_ns, int64_t to_ns)
@@ -336,8 +338,8 @@ static enum trm_status set_up(struct trm_supervisor *s, struct trm_error *err)
     if (status == TRM_OK)
         status = create_agents(s, err);
     if (status == TRM_OK)
-        status =
-            trm_events_open(&s->loop, &s->log, config->run_dir, config->on_event, &s->events, err);
+        status = trm_events_open(&s->loop, &s->log, s->settings->log.fd, config->run_dir,
+                                 config->on_event, &s->events, err);
     if (status == TRM_OK)
         status = trm_supervisor_listen(s, err);
     if (status != TRM_OK)
@@ -412,6 +414,7 @@ enum trm_status trm_supervise(const struct trm_supervisor_settings *settings,
                               struct trm_supervised *out, struct trm_error *err)
 {
     struct trm_supervisor *s = calloc(1, sizeof *s);
+    struct trm_log_relay *relay = NULL;
     enum trm_status status;
 
     if (!s)
@@ -430,7 +433,9 @@ enum trm_status trm_supervise(const struct trm_supervisor_settings *settings,
         .quarantine_after = (int)settings->config->quarantine_after,
     };
     uv_loop_init(&s->loop);
-    status = set_up(s, err);
+    status = trm_log_relay_open(settings->log.fd, &s->log, &relay, err);
+    if (status == TRM_OK)
+        status = set_up(s, err);
     if (status == TRM_OK) {
         tell_begin(s);
         s->entered_ns = trm_clock_now_ns();
@@ -442,6 +447,7 @@ enum trm_status trm_supervise(const struct trm_supervisor_settings *settings,
         *out = (struct trm_supervised){s->exit_code, s->stop_signal};
     }
     tear_down(s);
+    trm_log_relay_close(relay, LAST_WORDS_MS);
     free(s);
     return status;
 }

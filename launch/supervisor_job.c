@@ -2,8 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "launch/srun.h"
@@ -45,12 +43,8 @@ static void on_line(const char *line, void *context)
         snprintf(s->banner + length, sizeof s->banner - length, "%s%s", length ? " " : "", line);
         return;
     }
-    if (line[0]) {
-        struct iovec pieces[] = {{(void *)(uintptr_t)line, strlen(line)},
-                                 {(void *)(uintptr_t) "\n", 1}};
-        if (writev(s->log.fd, pieces, 2) < 0) /* nobody to tell */
-            return;
-    }
+    if (line[0])
+        trm_log_pass(&s->log, line);
 }
 
 static void spawn(struct trm_supervisor *s)

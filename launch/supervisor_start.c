@@ -150,8 +150,8 @@ void trm_supervisor_start_agent(struct agent *agent)
     uv_stdio_container_t stdio[3] = {
         {.flags = UV_CREATE_PIPE | UV_READABLE_PIPE,
          .data.stream = (uv_stream_t *)&agent->starter_input},
-        {.flags = UV_INHERIT_FD, .data.fd = s->log.fd},
-        {.flags = UV_INHERIT_FD, .data.fd = s->log.fd},
+        {.flags = UV_INHERIT_FD, .data.fd = s->settings->log.fd},
+        {.flags = UV_INHERIT_FD, .data.fd = s->settings->log.fd},
     };
     uv_process_options_t options = {
         .file = words.failed ? "" : words.items[0],

@@ -156,7 +156,7 @@ static enum trm_status detach(const struct trm_agent_options *options, struct tr
 static enum trm_status serve(struct trm_agent_options *options, char *line, int ready,
                              struct trm_error *err)
 {
-    struct session session = {.log = {TRM_LOG_INFO, -1, STDERR_FILENO},
+    struct session session = {.log = {TRM_LOG_INFO, -1, STDERR_FILENO, NULL},
                               .foreground = options->foreground};
     uv_loop_init(&session.loop);
     enum trm_status status = take_or_hand_over(&session, options, line, err);

@@ -60,7 +60,7 @@ static void lines_show_time_rank_level_and_text(void **state)
         {-1, TRM_LOG_DEBUG, "debug: value 7\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct trm_log log = {TRM_LOG_DEBUG, cases[i].rank, captured->pipe_ends[1]};
+        struct trm_log log = {TRM_LOG_DEBUG, cases[i].rank, captured->pipe_ends[1], NULL};
         trm_log(&log, cases[i].level, "value %d", 7);
         const char *line = take(captured);
         int hour, minute, second, head = 0;
@@ -75,7 +75,7 @@ static void less_severe_lines_are_dropped(void **state)
     struct captured *captured = *state;
     for (int kept = TRM_LOG_ERROR; kept <= TRM_LOG_DEBUG; kept++)
         for (int level = TRM_LOG_ERROR; level <= TRM_LOG_DEBUG; level++) {
-            struct trm_log log = {(enum trm_log_level)kept, -1, captured->pipe_ends[1]};
+            struct trm_log log = {(enum trm_log_level)kept, -1, captured->pipe_ends[1], NULL};
             trm_log(&log, (enum trm_log_level)level, "x");
             assert_int_equal(take(captured)[0] != '\0', level <= kept);
         }
@@ -87,7 +87,7 @@ static void long_lines_are_cut_to_2000_bytes(void **state)
     char longer[3000];
     memset(longer, 'y', sizeof longer - 1);
     longer[sizeof longer - 1] = '\0';
-    struct trm_log log = {TRM_LOG_INFO, 12, captured->pipe_ends[1]};
+    struct trm_log log = {TRM_LOG_INFO, 12, captured->pipe_ends[1], NULL};
     for (int length = 1970; length < 2990; length++) {
         trm_log(&log, TRM_LOG_INFO, "%.*s", length, longer);
         const char *line = take(captured);
@@ -101,7 +101,7 @@ static void long_lines_are_cut_to_2000_bytes(void **state)
 static void control_characters_do_not_break_the_line(void **state)
 {
     struct captured *captured = *state;
-    struct trm_log log = {TRM_LOG_INFO, -1, captured->pipe_ends[1]};
+    struct trm_log log = {TRM_LOG_INFO, -1, captured->pipe_ends[1], NULL};
     trm_log(&log, TRM_LOG_INFO, "a\nb\x1b[31m\tc");
     assert_string_equal(take(captured) + 9, "a b [31m c\n");
 }
@@ -121,7 +121,7 @@ static void lines_of_several_threads_do_not_mix(void **state)
     (void)state;
     FILE *file = tmpfile();
     assert_non_null(file);
-    struct trm_log log = {TRM_LOG_INFO, 5, fileno(file)};
+    struct trm_log log = {TRM_LOG_INFO, 5, fileno(file), NULL};
     fcntl(log.fd, F_SETFL, O_APPEND);
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++)
@@ -150,7 +150,7 @@ static void lines_of_several_threads_do_not_mix(void **state)
 static void errno_survives_a_closed_log(void **state)
 {
     (void)state;
-    struct trm_log log = {TRM_LOG_INFO, -1, -1};
+    struct trm_log log = {TRM_LOG_INFO, -1, -1, NULL};
     errno = ENOSPC;
     trm_log(&log, TRM_LOG_ERROR, "nobody reads this");
     assert_int_equal(errno, ENOSPC);

@@ -142,7 +142,7 @@ void fake_run_supervise(struct fake_run *run, int ranks, const char *launcher,
     }
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(fd, STDOUT_FILENO);
-    dup2(fd, STDERR_FILENO);
+    dup2(run->output ? run->output : fd, STDERR_FILENO);
     exit(supervise(run, ranks, flags)); /* not _exit: leaks are looked for */
 }
 

@@ -37,6 +37,7 @@ struct fake_run {
     struct trm_rank_report *reports;
     struct trm_wire_token token;
     int port;
+    int output;       /* the supervisor's standard error; 0: a file */
     pid_t supervisor; /* 0: it has ended, with `status` */
     int status;       /* as of waitpid */
     struct rusage usage;

@@ -147,7 +147,7 @@ static void make_world(struct node *node)
              strrchr(node->root, '-') + 1);
     assert_int_equal(trm_attach_directory(node->options.runtime, node->directory, NULL), TRM_OK);
     node->log_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    node->log = (struct trm_log){TRM_LOG_INFO, -1, getenv("NODE_LOG") ? 2 : node->log_fd};
+    node->log = (struct trm_log){TRM_LOG_INFO, -1, getenv("NODE_LOG") ? 2 : node->log_fd, NULL};
     uv_loop_init(&node->loop);
     uv_timer_init(&node->loop, &node->tick);
     uv_timer_start(&node->tick, on_tick, 5, 5);

@@ -1,9 +1,11 @@
 /* The supervisor's decisions, over fake agents: what is hard to strike with real processes. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/status.h"
 #include "fake_run.h"
@@ -51,6 +53,28 @@ static void a_run_without_trouble_ends_with_0(void **state)
     assert_int_equal(fake_run_received(&run, TRM_MESSAGE_QUIT), 2);
     assert_true(fake_run_tells(&run, "\"event\":\"end\",\"attempt\":1"));
     fake_run_destroy(&run);
+}
+
+/* Standing still would lose it all its nodes. */
+static void a_supervisor_whose_output_nobody_reads_goes_on(void **state)
+{
+    struct fake_run run;
+    int ends[2];
+
+    (void)state;
+    assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    while (write(ends[1], "full", 4) > 0) {
+    }
+    assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
+    fake_run_create(&run, 2, 1, BEAT_MS);
+    run.output = ends[1];
+    fake_run_supervise(&run, 2, FAKE_RUN_LAUNCHER, calm);
+    reach_first_step(&run);
+    fake_run_exit(&run, TRM_EXIT_OK);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_OK);
+    fake_run_destroy(&run);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 static void a_rank_that_dies_is_fenced_and_followed_by_another_attempt(void **state)
@@ -441,6 +465,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_without_trouble_ends_with_0),
+        cmocka_unit_test(a_supervisor_whose_output_nobody_reads_goes_on),
         cmocka_unit_test(a_rank_that_dies_is_fenced_and_followed_by_another_attempt),
         cmocka_unit_test(health_is_checked_while_ranks_are_fenced),
         cmocka_unit_test(a_launcher_whose_children_outlive_it_holds_up_nothing),
