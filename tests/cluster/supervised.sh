@@ -117,6 +117,10 @@ has_parked_or_ended() { # PID NAME
     [ -e "$scratch/parked.$2" ] || ! kill -0 "$1" 2>/dev/null
 }
 
+has_faults_or_ended() { # PID NAME AT_LEAST
+    has_events "$2" fault "$3" || ! kill -0 "$1" 2>/dev/null
+}
+
 # suffer NAME FAULT...: a supervised run that meets all of these faults, one in each attempt, while this
 # script does to the hosts what has to be done from outside, and repairs them once it was noticed.
 # Further arguments for the run: the array run_arguments.
@@ -129,7 +133,10 @@ suffer() {
         IFS=: read -r action phase step rank <<<"$fault"
         number=$((number + 1))
         case $action in
-        kill | segv | abort | stop | kill_parent | stop_parent | hang | nan) continue ;;
+        kill | segv | abort | stop | kill_parent | stop_parent | hang | nan)
+            wait_until 60 "$fault strikes" has_faults_or_ended "$run" "$name" $number
+            continue
+            ;;
         esac
         wait_until 60 "$fault strikes" has_parked_or_ended "$run" "$rank.$step.$phase"
         [ -e "$scratch/parked.$rank.$step.$phase" ] || { cat "$scratch/$name.err"; fail "the run ended before $fault struck"; }
