@@ -1,19 +1,21 @@
 #include "trainer/metrics.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/human.h"
 
-#define LINE_BYTES       1024
-#define FILE_LIMIT_BYTES ((size_t)1 << 32)
+#define LINE_BYTES 1024
 
 /* One write(2) for a whole line, so that readers never see half of one. */
 static enum trm_status write_line(int fd, const char *line, int length, struct trm_error *err)
@@ -34,42 +36,65 @@ static void show_line(const char *line, int length)
     (void)ignored;
 }
 
-/* Length of the part of `text` that ends before the first line of a step after `step`. */
-static size_t keep_until(const char *text, int64_t step)
+static bool is_kept(const char *line, const char *end, int64_t step)
 {
-    const char *line = text, *end;
+    static const char key[] = "\"step\": ";
+    const char *found = memmem(line, (size_t)(end - line), key, sizeof key - 1);
 
-    while ((end = strchr(line, '\n')) != NULL) {
-        const char *key = strstr(line, "\"step\": ");
-        if (!key || key > end || strtoll(key + strlen("\"step\": "), NULL, 10) > step)
-            break;
-        line = end + 1;
+    return found && isdigit((unsigned char)found[sizeof key - 1]) &&
+           strtoll(found + sizeof key - 1, NULL, 10) <= step;
+}
+
+/* Length of the part that ends behind the last whole line of a step up to `step`. Lines stand in
+ * the order of their steps, and what is to go is little: it is looked for from the end. */
+static size_t keep_until(const char *text, size_t bytes, int64_t step)
+{
+    const char *end = memrchr(text, '\n', bytes);
+
+    while (end) {
+        const char *before = memrchr(text, '\n', (size_t)(end - text));
+        if (is_kept(before ? before + 1 : text, end, step))
+            return (size_t)(end + 1 - text);
+        end = before;
     }
-    return (size_t)(line - text);
+    return 0;
+}
+
+static enum trm_status cut(int fd, const char *path, int64_t step, struct trm_error *err)
+{
+    struct stat stat;
+
+    if (fstat(fd, &stat) != 0)
+        return trm_error_set_errno(err, errno, "could not look at \"%s\"", path);
+    if (stat.st_size == 0)
+        return TRM_OK;
+    char *text = mmap(NULL, (size_t)stat.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    if (text == MAP_FAILED)
+        return trm_error_set_errno(err, errno, "could not read \"%s\"", path);
+    size_t kept = keep_until(text, (size_t)stat.st_size, step);
+    munmap(text, (size_t)stat.st_size);
+    if (kept < (size_t)stat.st_size && ftruncate(fd, (off_t)kept) != 0)
+        return trm_error_set_errno(err, errno, "could not cut \"%s\"", path);
+    return TRM_OK;
 }
 
 enum trm_status trm_metrics_open(struct trm_metrics *metrics, const char *run_dir, int64_t step,
                                  struct trm_error *err)
 {
-    char path[TRM_PATH_BYTES], *text;
-    size_t bytes;
+    char path[TRM_PATH_BYTES];
     enum trm_status status = trm_file_path(path, err, "%s/metrics.jsonl", run_dir);
 
     if (status != TRM_OK)
         return status;
-    if (trm_file_exists(path)) {
-        status = trm_file_read_all(path, FILE_LIMIT_BYTES, &text, &bytes, err);
-        if (status != TRM_OK)
-            return status;
-        status = trm_file_replace(path, text, keep_until(text, step), err);
-        free(text);
-        if (status != TRM_OK)
-            return status;
-    }
-    metrics->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    if (metrics->fd < 0)
+    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (fd < 0)
         return trm_error_set_errno(err, errno, "could not open \"%s\"", path);
-    return TRM_OK;
+    status = cut(fd, path, step, err);
+    if (status == TRM_OK)
+        metrics->fd = fd;
+    else
+        close(fd);
+    return status;
 }
 
 void trm_metrics_close(struct trm_metrics *metrics)
