@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /* Bytes that can be allocated without swapping: MemAvailable of /proc/meminfo, or less where a
- * control group limits this process. 0: not known. */
+ * control group (of either version) limits this process. 0: not known. */
 uint64_t trm_machine_available_bytes(void);
 
 /* Cores that this process may run on (its affinity mask), >= 1. */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/human.h"
 #include "base/machine.h"
 #include "base/random.h"
 #include "launch/agent_internal.h"
@@ -161,13 +162,31 @@ static void on_health(const struct trm_message_health *health, void *context)
     trm_agent_send(agent, &message);
 }
 
+/* Memory slots are there already: ranks take them over, or the agent gives them back. What ranks
+ * still hold that are about to be killed is not counted as lost: it sufficed for those. */
+static enum trm_status check_memory(const struct trm_agent *agent, int64_t needed_bytes,
+                                    struct trm_error *err)
+{
+    char needs[32], has[32];
+    int64_t available = (int64_t)trm_machine_available_bytes();
+    if (available == 0 || trm_agent_ranks_living(agent->ranks) > 0 ||
+        needed_bytes <= available + trm_slot_pool_bytes(agent->pool))
+        return TRM_OK;
+    return trm_error_set(err, TRM_ERR_MEMORY,
+                         "its ranks need %s of memory at least, and %s are available",
+                         trm_human_bytes(needs, sizeof needs, (uint64_t)needed_bytes),
+                         trm_human_bytes(has, sizeof has, (uint64_t)available));
+}
+
 static void check_health(struct trm_agent *agent, const struct trm_message_check *request)
 {
     struct trm_error err;
     trm_agent_check_cancel(agent->check);
     agent->check = NULL;
-    if (trm_agent_check_start(agent->loop, request, on_health, agent, &agent->check, &err) ==
-        TRM_OK)
+    enum trm_status status = check_memory(agent, request->memory_bytes, &err);
+    if (status == TRM_OK)
+        status = trm_agent_check_start(agent->loop, request, on_health, agent, &agent->check, &err);
+    if (status == TRM_OK)
         return;
     struct trm_message_health failed = {.id = request->id};
     snprintf(failed.reason, sizeof failed.reason, "%.*s", TRM_MESSAGE_TEXT_BYTES - 1, err.text);

@@ -67,9 +67,10 @@ static json_t *encode_check(const struct trm_message_check *check)
     json_t *arguments = json_array();
     for (int i = 0; i < check->argument_count; i++)
         json_array_append_new(arguments, json_string(check->arguments[i]));
-    json_t *object = json_pack("{s:I,s:I,s:o,s:s}", "id", (json_int_t)check->id, "timeout_ms",
-                               (json_int_t)check->timeout_ms, "arguments", arguments, "command",
-                               check->command ? check->command : "");
+    json_t *object =
+        json_pack("{s:I,s:I,s:I,s:o,s:s}", "id", (json_int_t)check->id, "timeout_ms",
+                  (json_int_t)check->timeout_ms, "memory_bytes", (json_int_t)check->memory_bytes,
+                  "arguments", arguments, "command", check->command ? check->command : "");
     /* A string that is no UTF-8 can't travel, and must not be left out silently. */
     if (object && json_array_size(arguments) != (size_t)check->argument_count) {
         json_decref(object);
@@ -221,6 +222,7 @@ static void decode_check(struct trm_fields *fields, struct trm_message_check *ch
     json_t *arguments = NULL;
     check->id = trm_fields_int(fields, "id", 0, MOST);
     check->timeout_ms = trm_fields_int(fields, "timeout_ms", 1, INT32_MAX);
+    check->memory_bytes = trm_fields_int(fields, "memory_bytes", 0, MOST_BYTES);
     if (fields->status == TRM_OK)
         fields->status = trm_json_get_array(fields->object, "arguments", TRM_MESSAGE_MAX_ARGUMENTS,
                                             &arguments, fields->err);

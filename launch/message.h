@@ -45,7 +45,6 @@ enum trm_message_type {
 };
 
 const char *trm_message_type_name(enum trm_message_type type); /* "hello", ...; static */
-
 /* The launcher: the parent of the node's ranks (orted; mpirun on its own node). */
 enum trm_launcher {
     TRM_LAUNCHER_NONE, /* no rank was admitted yet */
@@ -113,9 +112,10 @@ struct trm_message_kill {
 
 struct trm_message_check {
     int64_t id, timeout_ms;
-    int argument_count; /* 0: no self-test */
-    char **arguments;   /* self-test, without a NULL at the end; found by PATH */
-    char *command;      /* the operator's, for /bin/sh -c; NULL or empty: none */
+    int64_t memory_bytes; /* that must be available on the node; 0: any will do */
+    int argument_count;   /* 0: no self-test */
+    char **arguments;     /* self-test, without a NULL at the end; found by PATH */
+    char *command;        /* the operator's, for /bin/sh -c; NULL or empty: none */
 };
 
 struct trm_message {

@@ -34,6 +34,7 @@ struct trm_supervisor_settings {
     int ranks;                      /* of a run that nothing happened to */
     const char *remote_shell;       /* "ssh": called as SHELL HOST COMMAND... */
     bool foreground;                /* the shell stays while its agent does: a job step */
+    int64_t rank_memory_bytes;      /* that a rank needs at least; 0: not known */
     bool srun;                      /* srun starts the ranks, not mpirun */
     const char *launcher_shell;     /* the shell for mpirun; NULL: Open MPI's own choice */
     const char *orphan_command;     /* what an agent does when this supervisor is lost; or NULL */

@@ -37,12 +37,14 @@ static void ask(struct agent *agent)
 {
     struct trm_supervisor *s = agent->supervisor;
     char *arguments[] = {(char *)(uintptr_t)s->settings->trainer, "--self-test"};
+    int slots = node_of(agent)->host.slots, ranks = s->want.ranks < slots ? s->want.ranks : slots;
 
     agent->check_id = ++s->check_ids;
     struct trm_message message = {
         .type = TRM_MESSAGE_CHECK,
         .check = {.id = agent->check_id,
                   .timeout_ms = s->config->health_timeout_ms,
+                  .memory_bytes = s->settings->rank_memory_bytes * ranks,
                   .argument_count = 2,
                   .arguments = arguments,
                   .command = s->config->health_command},

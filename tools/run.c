@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "launch/hostfile.h"
 #include "tools/run_config.h"
+#include "tools/run_memory.h"
 #include "tools/run_slurm.h"
 #include "tools/tools.h"
 
@@ -179,6 +180,13 @@ static enum trm_status choose_launcher(struct run *run, struct trm_supervisor_se
     return TRM_OK;
 }
 
+/* Weights need no memory of the node then, as far as is known here. */
+static bool may_use_gpus(const struct trm_config *config)
+{
+    return config->device == TRM_DEVICE_CUDA ||
+           (config->device == TRM_DEVICE_AUTO && TRM_HAVE_CUDA);
+}
+
 static enum trm_status supervise(struct run *run, int *exit_code, struct trm_log *log,
                                  struct trm_error *err)
 {
@@ -208,6 +216,10 @@ static enum trm_status supervise(struct run *run, int *exit_code, struct trm_log
     if (status != TRM_OK)
         return status;
     settings.config = run->config;
+    status = trm_run_rank_bytes(run->config, settings.ranks, may_use_gpus(run->config),
+                                run->host_count - o->spares > 1, &settings.rank_memory_bytes, err);
+    if (status != TRM_OK)
+        return status;
     status = choose_launcher(run, &settings, err);
     if (status == TRM_ERR_STOPPED) {
         trm_log(log, TRM_LOG_ERROR, "gave up: %s", err->text);

@@ -8,6 +8,7 @@
 #include "base/human.h"
 #include "launch/batch.h"
 #include "tools/run_config.h"
+#include "tools/run_memory.h"
 #include "tools/tools.h"
 #include "trainer/model/model.h"
 
@@ -173,32 +174,6 @@ static enum trm_status check_nodes(const struct trm_batch *batch, int ranks, str
     return TRM_OK;
 }
 
-/* Parameters, gradients and this rank's share of AdamW's moments: what a rank needs at least. */
-static enum trm_status count_state(const struct trm_config *config, int ranks, int64_t *bytes,
-                                   struct trm_error *err)
-{
-    int tensor_size = (int)config->tensor_model_parallel_size;
-    int count = trm_model_declare(config, tensor_size, NULL, 0);
-    struct trm_tensor_spec *specs = calloc((size_t)count, sizeof *specs);
-    struct trm_layout *layout = NULL;
-    struct trm_layout_shape shape = {
-        .tensor_size = tensor_size,
-        .data_size = ranks / tensor_size,
-        .bucket_elements = config->ddp_bucket_size,
-    };
-    enum trm_status status;
-
-    if (!specs)
-        return trm_error_set(err, TRM_ERR_MEMORY, "no memory for %d tensors", count);
-    trm_model_declare(config, tensor_size, specs, count);
-    status = trm_layout_create(specs, count, &shape, &layout, err);
-    if (status == TRM_OK)
-        *bytes = 4 * (2 * layout->elements + 2 * layout->owned_elements);
-    trm_layout_destroy(layout);
-    free(specs);
-    return status;
-}
-
 static enum trm_status check_memory(const struct trm_batch *batch, const struct trm_config *config,
                                     int ranks, struct trm_error *err)
 {
@@ -209,13 +184,14 @@ static enum trm_status check_memory(const struct trm_batch *batch, const struct 
     if (!batch->mem || strcmp(batch->mem, "0") == 0) /* 0: all that a node has */
         return TRM_OK;
     status = trm_batch_parse_memory(batch->mem, &node_bytes, err);
-    if (status == TRM_OK && batch->gpus_per_node == 0)
-        status = count_state(config, ranks, &rank_bytes, err);
+    if (status == TRM_OK)
+        status = trm_run_rank_bytes(config, ranks, batch->gpus_per_node > 0,
+                                    batch->nodes - batch->spares > 1, &rank_bytes, err);
     if (status == TRM_OK && rank_bytes * batch->tasks_per_node > node_bytes)
         status = trm_error_set(
             err, TRM_ERR_CONFIG,
-            "--mem %s is %s, and the weights, gradients and moments of %d ranks alone take %s; ask "
-            "for more memory, or put fewer ranks on a node",
+            "--mem %s is %s, and the weights, gradients, moments and copies in memory of %d ranks "
+            "alone take %s; ask for more memory, or put fewer ranks on a node",
             batch->mem, trm_human_bytes(has, sizeof has, (uint64_t)node_bytes),
             batch->tasks_per_node,
             trm_human_bytes(needs, sizeof needs, (uint64_t)(rank_bytes * batch->tasks_per_node)));

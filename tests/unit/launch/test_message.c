@@ -232,12 +232,14 @@ static void checks_and_their_answers_come_through_whole(void **state)
     struct trm_message m = {.type = TRM_MESSAGE_CHECK};
     m.check = (struct trm_message_check){.id = 3,
                                          .timeout_ms = 5000,
+                                         .memory_bytes = INT64_C(1) << 40,
                                          .argument_count = 4,
                                          .arguments = arguments,
                                          .command = "test -e /scratch"};
     struct trm_message out = travel(&m);
     assert_int_equal(out.check.id, 3);
     assert_int_equal(out.check.timeout_ms, 5000);
+    assert_int_equal(out.check.memory_bytes, INT64_C(1) << 40);
     assert_int_equal(out.check.argument_count, 4);
     for (int i = 0; i < 4; i++)
         assert_string_equal(out.check.arguments[i], arguments[i]);
@@ -297,9 +299,12 @@ static void unsound_messages_are_refused_with_the_key(void **state)
         {false, "{\"type\":\"begin\",\"attempt\":1,\"capacity\":1}", "\"domain\" is missing"},
         {false, "{\"type\":\"kill\",\"attempt\":1}", "\"reason\" is missing"},
         {false, "{\"type\":\"check\",\"id\":1,\"timeout_ms\":0}", "outside 1 to"},
-        {false, "{\"type\":\"check\",\"id\":1,\"timeout_ms\":1,\"arguments\":[]}", "\"command\""},
         {false,
-         "{\"type\":\"check\",\"id\":1,\"timeout_ms\":1,\"command\":\"\","
+         "{\"type\":\"check\",\"id\":1,\"timeout_ms\":1,\"memory_bytes\":0,\"arguments\":[]}",
+         "\"command\""},
+        {false, "{\"type\":\"check\",\"id\":1,\"timeout_ms\":1}", "\"memory_bytes\" is missing"},
+        {false,
+         "{\"type\":\"check\",\"id\":1,\"timeout_ms\":1,\"memory_bytes\":0,\"command\":\"\","
          "\"arguments\":[\"a\",2]}",
          "\"arguments\" must be text"},
         {true, "{\"type\":\"begun\",\"attempt\":1,\"ok\":1,\"reason\":\"\"}", "true or false"},

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Failure domains of the host file: the copies in memory are in another one, so that a whole one may be
+# What nodes have: neighbours, and memory. Failure domains of the host file: the copies in memory are in another one, so that a whole one may be
 # lost. Its two nodes are neighbours, and each would be the other's partner if nobody knew.
 set -euo pipefail
 . "$TRIREME_SOURCE/tests/cluster/lib.sh"
@@ -27,6 +27,15 @@ grep -q 'twice, in different failure domains (node1 to node3, node2 to node4, no
     { cat "$scratch/racks.err"; fail "the log does not say whose copies are in which rack"; }
 must_tell racks "attempt ranks=4" "recovered source=nothing" "fault" "attempt ranks=2" "recovered source=memory" "end exit_code=0"
 pass "the state was in the memory of the other rack"
+
+# A node with too little memory is not tried; here its kernel seems to say so.
+sed 's/^MemAvailable:.*/MemAvailable:       1000 kB/' /proc/meminfo >"$scratch/meminfo"
+hosts_exec node2 mount -n --bind "$scratch/meminfo" /proc/meminfo
+must_supervise small "${options[@]}" --min-data-parallel-size 2
+hosts_exec node2 umount -n /proc/meminfo
+same quiet small "a node without memory"
+must_tell small "node node=node2 text~left.out:.its.ranks.need.*of.memory.at.least,.and.1000.KiB.are.available" "attempt attempt=1 ranks=3" "end exit_code=0"
+pass "is left out before an attempt, with the reason"
 
 nothing_left "${all[@]}"
 finish
