@@ -105,14 +105,14 @@ static struct trm_tensor row_of(const float *data, int64_t count)
 static void run_linear(struct trm_device *dev, const struct inputs *in, struct outputs *out)
 {
     struct trm_tensor x = rows_of(in->x, ROWS, COLUMNS), w = rows_of(in->w, FEATURES, COLUMNS);
-    struct trm_tensor pre = rows_of(out->pre, ROWS, FEATURES);
+    struct trm_tensor pre = rows_of(out->pre, ROWS, FEATURES), none = {0};
 
     dev->ops->linear_forward(dev, rows_of(out->y, ROWS, FEATURES), pre, x, w,
                              row_of(in->bias, FEATURES), TRM_ACT_GELU);
     dev->ops->activation_forward(dev, rows_of(out->activated, ROWS, FEATURES), pre, TRM_ACT_GELU);
     dev->ops->linear_backward(dev, rows_of(out->dx, ROWS, COLUMNS),
                               rows_of(out->dw, FEATURES, COLUMNS), row_of(out->dbias, FEATURES),
-                              rows_of(in->dy, ROWS, FEATURES), x, w, false);
+                              rows_of(in->dy, ROWS, FEATURES), x, w, none, TRM_ACT_NONE, false);
 }
 
 static void run_norm(struct trm_device *dev, const struct inputs *in, struct outputs *out)

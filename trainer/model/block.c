@@ -74,21 +74,21 @@ void trm_block_forward(struct trm_model_context *c, const struct trm_block *bloc
 void trm_block_backward(struct trm_model_context *c, const struct trm_block *block,
                         struct trm_block_state *s, struct trm_tensor dx, struct trm_tensor x)
 {
-    const struct trm_ops *ops = c->ops;
     struct trm_attention shape = attention_shape(c);
-    struct trm_tensor branch = now(c, c->branch), qkv = now(c, s->qkv), dattended;
+    struct trm_tensor branch = now(c, c->branch), qkv = now(c, s->qkv), dattended, none = {0};
     int64_t rows = trm_context_rows(c), width = c->attention_width;
     struct trm_tensor dexpanded = trm_tensor_2d(c->wide.data, c->type, rows, c->ffn);
     struct trm_tensor dqkv = trm_tensor_2d(c->wide.data, c->type, rows, 3 * width);
 
-    trm_linear_row_backward(c, &block->down, dexpanded, dx, now(c, s->expanded));
-    ops->activation_backward(c->device, dexpanded, dexpanded, now(c, s->pre), TRM_ACT_GELU);
+    trm_linear_row_backward(c, &block->down, dexpanded, dx, now(c, s->expanded), now(c, s->pre),
+                            TRM_ACT_GELU);
     trm_linear_column_backward(c, &block->up, branch, dexpanded, now(c, s->normed2));
     trm_norm_backward(c, &block->norm2, &s->norm2, dx, branch, now(c, s->middle));
 
     dattended = now(c, c->narrow);
-    trm_linear_row_backward(c, &block->projection, dattended, dx, now(c, s->attended));
-    ops->attention_backward(
+    trm_linear_row_backward(c, &block->projection, dattended, dx, now(c, s->attended), none,
+                            TRM_ACT_NONE);
+    c->ops->attention_backward(
         c->device, trm_tensor_columns(dqkv, 0, width), trm_tensor_columns(dqkv, width, width),
         trm_tensor_columns(dqkv, 2 * width, width), dattended, trm_tensor_columns(qkv, 0, width),
         trm_tensor_columns(qkv, width, width), trm_tensor_columns(qkv, 2 * width, width),

@@ -78,7 +78,7 @@ void trm_head_loss(struct trm_model_context *c, struct trm_head *head, struct tr
         if (dx.data)
             ops->linear_backward(c->device, trm_tensor_rows(dx, first, count),
                                  trm_context_gradient(c, head->weight, 1), none, logits, chunk,
-                                 weight, c->accumulate || first > 0);
+                                 weight, none, TRM_ACT_NONE, c->accumulate || first > 0);
     }
     if (dx.data)
         trm_context_tensor_sum(c, dx);

@@ -12,17 +12,19 @@ void trm_linear_column_forward(struct trm_model_context *c, const struct trm_lin
 }
 
 static void backward(struct trm_model_context *c, const struct trm_linear *layer,
-                     struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x)
+                     struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x,
+                     struct trm_tensor pre, enum trm_activation activation)
 {
     c->ops->linear_backward(c->device, dx, trm_context_gradient(c, layer->weight, layer->count),
                             trm_context_gradient(c, layer->bias, layer->count), dy, x,
-                            trm_context_parameter(c, layer->weight, layer->count), c->accumulate);
+                            trm_context_parameter(c, layer->weight, layer->count), pre, activation,
+                            c->accumulate);
 }
 
 void trm_linear_column_backward(struct trm_model_context *c, const struct trm_linear *layer,
                                 struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x)
 {
-    backward(c, layer, dx, dy, x);
+    backward(c, layer, dx, dy, x, none, TRM_ACT_NONE);
     trm_context_tensor_sum(c, dx);
 }
 
@@ -42,7 +44,8 @@ void trm_linear_row_forward(struct trm_model_context *c, const struct trm_linear
 }
 
 void trm_linear_row_backward(struct trm_model_context *c, const struct trm_linear *layer,
-                             struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x)
+                             struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x,
+                             struct trm_tensor pre, enum trm_activation activation)
 {
-    backward(c, layer, dx, dy, x);
+    backward(c, layer, dx, dy, x, pre, activation);
 }

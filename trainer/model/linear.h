@@ -29,8 +29,9 @@ void trm_linear_column_backward(struct trm_model_context *c, const struct trm_li
 void trm_linear_row_forward(struct trm_model_context *c, const struct trm_linear *layer,
                             struct trm_tensor y, struct trm_tensor x);
 
-/* dx of this rank's columns; gradients of weight and bias. */
+/* dx of this rank's columns, as ops.h has it for an activation; gradients of weight and bias. */
 void trm_linear_row_backward(struct trm_model_context *c, const struct trm_linear *layer,
-                             struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x);
+                             struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x,
+                             struct trm_tensor pre, enum trm_activation activation);
 
 #endif

@@ -24,6 +24,7 @@
 #include "base/exact_sum.h"
 #include "trainer/ops/cross_entropy.h"
 #include "trainer/ops/device.h"
+#include "trainer/ops/linear.h"
 #include "trainer/ops/tensor.h"
 
 struct trm_ops {
@@ -42,23 +43,10 @@ struct trm_ops {
     /* out = a + b, elementwise; in place allowed. */
     void (*add)(struct trm_device *dev, struct trm_tensor out, struct trm_tensor a,
                 struct trm_tensor b);
-    /* c[M, N] (+)= a[M, K] b[K, N]; a and b may be transposed views (one stride is 1). */
-    void (*matmul)(struct trm_device *dev, struct trm_tensor c, struct trm_tensor a,
-                   struct trm_tensor b, bool accumulate);
-
-    /* y[N, F] = act(x[N, C] w[F, C]^T + bias[F]). With an activation, `pre` [N, F] receives its
-     * argument (needed by backward). bias.data may be NULL; pre.data may be NULL without activation
-     * or when no backward follows. */
-    void (*linear_forward)(struct trm_device *dev, struct trm_tensor y, struct trm_tensor pre,
-                           struct trm_tensor x, struct trm_tensor w, struct trm_tensor bias,
-                           enum trm_activation activation);
-
-    /* dx[N, C] = dy[N, F] w[F, C]; dw[F, C] (+)= dy^T x; dbias[F] (+)= column sums of dy, where
-     * (+)= adds when `accumulate` and overwrites otherwise. dx.data or dbias.data may be NULL: not
-     * wanted. */
-    void (*linear_backward)(struct trm_device *dev, struct trm_tensor dx, struct trm_tensor dw,
-                            struct trm_tensor dbias, struct trm_tensor dy, struct trm_tensor x,
-                            struct trm_tensor w, bool accumulate);
+    /* linear.h has their contracts. */
+    trm_matmul_fn *matmul;
+    trm_linear_forward_fn *linear_forward;
+    trm_linear_backward_fn *linear_backward;
 
     /* y = x + bias, row by row; in place allowed. For row-parallel layers, after the reduction.
      * Backward: dbias[F] += column sums of dy[N, F]. */
@@ -66,7 +54,8 @@ struct trm_ops {
                          struct trm_tensor bias);
     void (*bias_backward)(struct trm_device *dev, struct trm_tensor dbias, struct trm_tensor dy);
 
-    /* y[N, F] = act(pre); recomputes what linear_forward gave, bit for bit. */
+    /* y[N, F] = act(pre): what linear_forward gave, bit for bit, but for bfloat16, where that may
+     * have rounded `pre` after its activation. */
     void (*activation_forward)(struct trm_device *dev, struct trm_tensor y, struct trm_tensor pre,
                                enum trm_activation activation);
     /* dpre[N, F] = dy * act'(pre); in place allowed (dpre = dy). */

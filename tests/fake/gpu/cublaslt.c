@@ -1,6 +1,9 @@
-/* d = alpha op(a) op(b) + beta c (+ bias along the rows of d), column-major. An algorithm is a
- * number and the alignments it was asked for, which are checked when it is used. */
+/* d = alpha op(a) op(b) + beta c (+ bias along the rows of d), and what an epilogue makes of it,
+ * column-major. An algorithm is a number and the alignments it was asked for, which are checked
+ * when it is used. Epilogues other than a bias are there for some shapes alone, as in the library.
+ */
 #include <cublasLt.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +65,12 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc,
         return take(&desc->b_operation, sizeof(desc->b_operation), value, bytes);
     case CUBLASLT_MATMUL_DESC_EPILOGUE:
         return take(&desc->epilogue, sizeof(desc->epilogue), value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER:
+        return take(&desc->aux, sizeof(desc->aux), value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD:
+        return take(&desc->aux_stride, sizeof(desc->aux_stride), value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE:
+        return take(&desc->aux_type, sizeof(desc->aux_type), value, bytes);
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
         return take(&desc->bias, sizeof(desc->bias), value, bytes);
     case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE:
@@ -104,6 +113,25 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
     return CUBLAS_STATUS_INVALID_VALUE;
 }
 
+/* Row counts that are no multiple of eight have no epilogue but the bias. */
+static bool has_epilogue(cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t d)
+{
+    switch (desc->epilogue) {
+    case CUBLASLT_EPILOGUE_DEFAULT:
+    case CUBLASLT_EPILOGUE_BIAS:
+        return true;
+    case CUBLASLT_EPILOGUE_GELU_AUX:
+    case CUBLASLT_EPILOGUE_GELU_AUX_BIAS:
+    case CUBLASLT_EPILOGUE_DGELU:
+        return d->rows % 8 == 0 && desc->aux != NULL && (uintptr_t)desc->aux % 16 == 0 &&
+               desc->aux_stride % 8 == 0 && desc->aux_stride >= (int64_t)d->rows &&
+               desc->aux_type == d->type;
+    case CUBLASLT_EPILOGUE_BGRADB:
+        return d->rows % 8 == 0 && desc->bias != NULL && desc->bias_type == d->type;
+    }
+    return false;
+}
+
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                               cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
@@ -111,9 +139,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
                                               cublasLtMatmulHeuristicResult_t *found, int *count)
 {
     (void)handle;
-    (void)desc;
     (void)c;
-    if (a->type != b->type || (d->type != CUDA_R_32F && d->type != a->type))
+    if (a->type != b->type || (d->type != CUDA_R_32F && d->type != a->type) ||
+        !has_epilogue(desc, d))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     *count = most < ALGORITHMS ? most : ALGORITHMS;
     for (int i = 0; i < *count; i++)
@@ -180,6 +208,48 @@ struct product {
     float scale, keep;
 };
 
+static float gelu(float x)
+{
+    return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+}
+
+static float gelu_slope(float x)
+{
+    const float t = tanhf(0.79788456f * (x + 0.044715f * x * x * x));
+    return 0.5f * (1.0f + t) +
+           0.5f * x * (1.0f - t * t) * 0.79788456f * (1.0f + 3.0f * 0.044715f * x * x);
+}
+
+/* What becomes of element (i, j) of the sum before it is stored. */
+static float finish(const struct product *p, int64_t i, int64_t j, float sum)
+{
+    const int64_t aux = i + j * p->desc.aux_stride;
+    if (p->desc.epilogue == CUBLASLT_EPILOGUE_BIAS ||
+        p->desc.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS)
+        sum += load(p->desc.bias, p->desc.bias_type, i);
+    switch (p->desc.epilogue) {
+    case CUBLASLT_EPILOGUE_GELU_AUX:
+    case CUBLASLT_EPILOGUE_GELU_AUX_BIAS:
+        store(p->desc.aux, p->desc.aux_type, aux, sum);
+        return gelu(sum);
+    case CUBLASLT_EPILOGUE_DGELU:
+        return sum * gelu_slope(load(p->desc.aux, p->desc.aux_type, aux));
+    default:
+        return sum;
+    }
+}
+
+/* Sums of the columns of op(b). */
+static void sum_columns(const struct product *p, const float *right)
+{
+    for (int64_t j = 0; j < p->n; j++) {
+        float sum = 0.0f;
+        for (int64_t l = 0; l < p->k; l++)
+            sum += right[l * p->n + j];
+        store(p->desc.bias, p->desc.bias_type, j, sum);
+    }
+}
+
 static void run_product(const void *argument)
 {
     struct product p = *(const struct product *)argument;
@@ -197,11 +267,11 @@ static void run_product(const void *argument)
             float sum = p.scale * column[i];
             if (p.keep != 0.0f)
                 sum += p.keep * load(p.c, p.c_layout.type, place);
-            if (p.desc.epilogue == CUBLASLT_EPILOGUE_BIAS)
-                sum += load(p.desc.bias, p.desc.bias_type, i);
-            store(p.d, p.d_layout.type, place, sum);
+            store(p.d, p.d_layout.type, place, finish(&p, i, j, sum));
         }
     }
+    if (p.desc.epilogue == CUBLASLT_EPILOGUE_BGRADB)
+        sum_columns(&p, right);
     free(left);
     free(right);
     free(column);

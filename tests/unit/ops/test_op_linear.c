@@ -22,6 +22,7 @@ static void check_products(struct trial *t)
 {
     for (int i = 0; i < t->count; i++)
         t->operand[i].tolerance = TRIAL_PRODUCT_TOLERANCE;
+    t->by_alignment = true;
     trial_check(t);
 }
 
@@ -30,7 +31,7 @@ static const struct size SIZES[] = {
     {1, 1, 1},      {1, 17, 3},       {3, 1, 17},     {17, 3, 1},      {17, 63, 64},
     {64, 64, 64},   {65, 65, 63},     {63, 127, 129}, {127, 129, 128}, {300, 65, 129},
     {129, 300, 64}, {65, 769, 300},   {769, 17, 65},  {33, 65, 3072},  {1, 769, 300},
-    {1100, 65, 33}, {65, 1100, 1024}, {385, 385, 17},
+    {1100, 65, 33}, {65, 1100, 1024}, {385, 385, 17}, {72, 136, 40},
 };
 
 static void run_matmul(struct trm_device *dev, const struct trial *t)
@@ -84,7 +85,8 @@ static void run_linear_forward(struct trm_device *dev, const struct trial *t)
                              t->flag ? t->operand[3].t : NONE, t->activation);
 }
 
-/* y = gelu(pre), which activation_forward must find again from pre, bit for bit. */
+/* y = gelu(pre), which activation_forward must find again from pre: bit for bit, or, in bfloat16,
+ * to what rounding the argument to eight bits can do. */
 static void run_linear_gelu(struct trm_device *dev, const struct trial *t)
 {
     const struct trm_tensor y = t->operand[0].t, pre = t->operand[4].t, again = t->operand[5].t;
@@ -92,9 +94,12 @@ static void run_linear_gelu(struct trm_device *dev, const struct trial *t)
                              t->flag ? t->operand[3].t : NONE, TRM_ACT_GELU);
     dev->ops->activation_forward(dev, again, pre, TRM_ACT_GELU);
     assert_no_device_error(dev);
-    for (int64_t i = 0; i < trm_tensor_elements(y); i++)
-        if (tensor_get(again, i) != tensor_get(y, i))
+    const double tolerance = y.type == TRM_BF16 ? 0x1p-6 : 0.0;
+    for (int64_t i = 0; i < trm_tensor_elements(y); i++) {
+        const double scale = fabs(tensor_get(y, i)) + fabs(tensor_get(pre, i));
+        if (!(fabs(tensor_get(again, i) - tensor_get(y, i)) <= tolerance * scale))
             fail_msg("%s: %s: recomputed element %d differs", t->what, dev->ops->name, (int)i);
+    }
 }
 
 static void linear_forward_case(struct size s, bool bias, int kind, int64_t gap)
@@ -131,29 +136,32 @@ static void run_linear_backward(struct trm_device *dev, const struct trial *t)
 {
     dev->ops->linear_backward(dev, t->number[0] ? t->operand[0].t : NONE, t->operand[1].t,
                               t->number[1] ? t->operand[2].t : NONE, t->operand[3].t,
-                              t->operand[4].t, t->operand[5].t, t->flag);
+                              t->operand[4].t, t->operand[5].t, t->operand[6].t, t->activation,
+                              t->flag);
 }
 
 static void linear_backward_case(struct size s, bool accumulate, bool want_dx, bool want_dbias,
-                                 int64_t gap)
+                                 enum trm_activation activation, int64_t gap)
 {
     const enum trial_role role = accumulate ? TRIAL_ACCUMULATED : TRIAL_OUTPUT;
     struct trial t;
-    trial_begin(&t, run_linear_backward, "linear backward %d x %d x %d%s dx %d dbias %d gap %d",
-                (int)s.m, (int)s.n, (int)s.k, accumulate ? " +=" : "", want_dx, want_dbias,
-                (int)gap);
+    trial_begin(&t, run_linear_backward,
+                "linear backward %d x %d x %d%s dx %d dbias %d act %d gap %d", (int)s.m, (int)s.n,
+                (int)s.k, accumulate ? " +=" : "", want_dx, want_dbias, (int)activation, (int)gap);
     t.limits.max_rows = s.m;
     t.limits.max_columns = s.n > s.k ? s.n : s.k;
     t.flag = accumulate;
     t.number[0] = want_dx;
     t.number[1] = want_dbias;
+    t.activation = activation;
     trial_2d(&t, want_dx ? TRIAL_OUTPUT : TRIAL_INPUT, s.m, s.k, gap);
     trial_2d(&t, role, s.n, s.k, 0);
     trial_1d(&t, want_dbias ? role : TRIAL_INPUT, s.n);
     trial_2d(&t, TRIAL_INPUT, s.m, s.n, gap);
     trial_2d(&t, TRIAL_INPUT, s.m, s.k, 2 * gap);
     trial_2d(&t, TRIAL_INPUT, s.n, s.k, 0);
-    t.half = TRIAL_HALF(0) | TRIAL_HALF(3) | TRIAL_HALF(4) | TRIAL_HALF(5);
+    trial_2d(&t, TRIAL_INPUT, s.m, s.k, gap);
+    t.half = TRIAL_HALF(0) | TRIAL_HALF(3) | TRIAL_HALF(4) | TRIAL_HALF(5) | TRIAL_HALF(6);
     check_products(&t);
 }
 
@@ -161,10 +169,11 @@ static void linear_backward_equals_the_reference(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT(SIZES); i++) {
-        linear_backward_case(SIZES[i], true, true, true, i % 2 ? 3 : 0);
-        linear_backward_case(SIZES[i], false, true, true, i % 2 ? 0 : 3);
-        linear_backward_case(SIZES[i], i % 2, false, true, 0);
-        linear_backward_case(SIZES[i], i % 2, true, false, 0);
+        linear_backward_case(SIZES[i], true, true, true, TRM_ACT_NONE, i % 2 ? 3 : 0);
+        linear_backward_case(SIZES[i], false, true, true, TRM_ACT_GELU, i % 2 ? 0 : 3);
+        linear_backward_case(SIZES[i], i % 2, false, true, TRM_ACT_GELU, 0);
+        linear_backward_case(SIZES[i], i % 2, true, false, TRM_ACT_NONE, 0);
+        linear_backward_case(SIZES[i], i % 2, true, false, TRM_ACT_GELU, 8);
     }
 }
 

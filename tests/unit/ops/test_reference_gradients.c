@@ -100,7 +100,7 @@ static void linear_case(struct shape s, enum trm_activation activation, bool acc
     linear_objective(&p);
     if (activation != TRM_ACT_NONE)
         p.dev.ops->activation_backward(&p.dev, dpre, dpre, p.pre, activation);
-    p.dev.ops->linear_backward(&p.dev, dx, dw, db, dpre, p.x, p.w, accumulate);
+    p.dev.ops->linear_backward(&p.dev, dx, dw, db, dpre, p.x, p.w, NONE, TRM_ACT_NONE, accumulate);
     assert_gradient("linear x", linear_objective, &p, p.x, dx, NONE, TOLERANCE);
     assert_gradient("linear w", linear_objective, &p, p.w, dw, dw_before, TOLERANCE);
     assert_gradient("linear bias", linear_objective, &p, p.bias, db, db_before, TOLERANCE);
@@ -127,7 +127,7 @@ static void linear_backward_leaves_out_what_is_not_wanted(void **state)
     p.dy = pool_2d(&p.pool, TRM_F64, 4, 5, 0);
     struct trm_tensor dw = pool_2d(&p.pool, TRM_F64, 5, 3, 0);
     struct trm_tensor expected = pool_2d(&p.pool, TRM_F64, 5, 3, 0);
-    p.dev.ops->linear_backward(&p.dev, NONE, dw, NONE, p.dy, p.x, p.w, false);
+    p.dev.ops->linear_backward(&p.dev, NONE, dw, NONE, p.dy, p.x, p.w, NONE, TRM_ACT_NONE, false);
     p.dev.ops->matmul(&p.dev, expected, trm_tensor_transpose(p.dy), p.x, false);
     assert_true(tensor_error(dw, expected) == 0.0);
     problem_end(&p);

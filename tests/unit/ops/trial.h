@@ -6,7 +6,8 @@
  * - nothing else is written: inputs, the gaps between rows, and guards around each operand and
  *   behind the workspace;
  * - the workspace of workspace_bytes() for the trial's limits is enough (it starts as NaN);
- * - the same bits in all runs of the device: at other numbers of threads, at other addresses;
+ * - the same bits in all runs of the device: at other numbers of threads, at other addresses (but
+ *   for products, where the device has matrices of other alignments multiplied by other means);
  * - the same, within what it warrants, with bfloat16 operands, where the device takes them.
  *
  * A test begins a trial, adds its operands (random values, to be changed through operand[i].t),
@@ -45,7 +46,8 @@ struct trial {
     char what[160]; /* for the message of a failure */
     struct trial_operand operand[TRIAL_OPERANDS];
     int count;
-    unsigned half; /* bits of the operands that may be bfloat16 */
+    bool by_alignment; /* addresses may change bits, as products may on a GPU */
+    unsigned half;     /* bits of the operands that may be bfloat16 */
     struct trm_ops_limits limits;
     void (*run)(struct trm_device *dev, const struct trial *trial);
     /* For `run`. */

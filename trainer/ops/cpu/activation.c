@@ -98,6 +98,15 @@ void trm_cpu_activate(float *y, float *pre, const float *bias, int64_t count,
         memmove(y, pre, (size_t)count * sizeof(*y));
 }
 
+void trm_cpu_activate_backward(float *dpre, const float *dy, const float *pre, int64_t count,
+                               enum trm_activation activation)
+{
+    if (activation == TRM_ACT_GELU)
+        gelu_backward(dpre, dy, pre, count);
+    else if (dpre != dy)
+        memcpy(dpre, dy, (size_t)count * sizeof(*dpre));
+}
+
 struct rows {
     struct trm_tensor out, dy, pre;
     enum trm_activation activation;
@@ -116,15 +125,9 @@ static void backward_rows(void *context, int64_t first, int64_t last, int thread
 {
     (void)thread;
     const struct rows *r = context;
-    int64_t columns = r->out.shape[1];
-    for (int64_t row = first; row < last; row++) {
-        float *dpre = trm_cpu_row(r->out, row);
-        const float *dy = trm_cpu_row(r->dy, row);
-        if (r->activation == TRM_ACT_GELU)
-            gelu_backward(dpre, dy, trm_cpu_row(r->pre, row), columns);
-        else if (dpre != dy)
-            memcpy(dpre, dy, (size_t)columns * sizeof(*dpre));
-    }
+    for (int64_t row = first; row < last; row++)
+        trm_cpu_activate_backward(trm_cpu_row(r->out, row), trm_cpu_row(r->dy, row),
+                                  trm_cpu_row(r->pre, row), r->out.shape[1], r->activation);
 }
 
 void trm_cpu_activation_forward(struct trm_device *dev, struct trm_tensor y, struct trm_tensor pre,

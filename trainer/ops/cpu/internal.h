@@ -73,6 +73,10 @@ void trm_cpu_pack_transposed(float *panel, int64_t panel_stride, const float *a,
 void trm_cpu_activate(float *y, float *pre, const float *bias, int64_t count,
                       enum trm_activation activation);
 
+/* dpre = dy * act'(pre) over `count` elements; in place allowed. */
+void trm_cpu_activate_backward(float *dpre, const float *dy, const float *pre, int64_t count,
+                               enum trm_activation activation);
+
 /* Attention: see attention.c */
 size_t trm_cpu_attention_bytes(const struct trm_attention *shape);
 /* Bytes of the shared scratch of norm_backward for rows of `columns`. */

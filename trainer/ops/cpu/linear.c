@@ -39,17 +39,37 @@ void trm_cpu_linear_forward(struct trm_device *dev, struct trm_tensor y, struct 
                                                    .finish_context = &finish});
 }
 
+/* dx *= act'(pre), tile by tile. */
+static void finish_gradient_tile(const void *context, const struct trm_cpu_tile *tile)
+{
+    const struct finish *f = context;
+    for (int64_t row = tile->row; row < tile->row + tile->rows; row++) {
+        float *dx = trm_cpu_row(f->y, row) + tile->column;
+        trm_cpu_activate_backward(dx, dx, trm_cpu_row(f->pre, row) + tile->column, tile->columns,
+                                  f->activation);
+    }
+}
+
 void trm_cpu_linear_backward(struct trm_device *dev, struct trm_tensor dx, struct trm_tensor dw,
                              struct trm_tensor dbias, struct trm_tensor dy, struct trm_tensor x,
-                             struct trm_tensor w, bool accumulate)
+                             struct trm_tensor w, struct trm_tensor pre,
+                             enum trm_activation activation, bool accumulate)
 {
-    if (!TRM_CPU_TAKES(dev, "linear_backward", dx, dw, dbias, dy, x, w))
+    if (!TRM_CPU_TAKES(dev, "linear_backward", dx, dw, dbias, dy, x, w, pre))
         return;
     int64_t rows = x.shape[0], features = w.shape[0];
     TRM_ASSERT(trm_cpu_is2(dy, rows, features) && w.shape[1] == x.shape[1]);
     TRM_ASSERT(dbias.data == NULL || trm_cpu_is1(dbias, features));
+    bool active = dx.data != NULL && activation != TRM_ACT_NONE;
+    struct finish finish = {.y = dx, .pre = pre, .activation = activation};
+    TRM_ASSERT(!active || trm_cpu_is2(pre, rows, w.shape[1]));
     if (dx.data != NULL)
-        trm_cpu_product(dev, &(struct trm_cpu_product){.c = dx, .a = dy, .b = w});
+        trm_cpu_product(dev,
+                        &(struct trm_cpu_product){.c = dx,
+                                                  .a = dy,
+                                                  .b = w,
+                                                  .finish = active ? finish_gradient_tile : NULL,
+                                                  .finish_context = &finish});
     /* The sums over rows come with reading dy for dw, but for a dy that is not read transposed. */
     bool fused = dbias.data != NULL && features > 1 && rows > 1;
     trm_cpu_product(dev, &(struct trm_cpu_product){.c = dw,

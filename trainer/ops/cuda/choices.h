@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-/* A model of one kind has under 20 shapes; a pass with other row counts adds to them. */
+/* A model of one kind has under 30 shapes; a pass with other row counts adds to them. */
 #define TRM_CUDA_CHOICES 128
 
 #define TRM_CUDA_ALGORITHM_WORDS 8 /* the library's own form, for one version of it */
@@ -21,11 +21,13 @@
 struct trm_cuda_key {
     int64_t m, n, k;                      /* of c[M, N] = a[M, K] b[K, N], row-major */
     int64_t a_stride, b_stride, c_stride; /* rows of the matrix as it lies in memory */
-    int64_t form;                         /* types, transposes, bias, accumulation, alignment */
+    int64_t aux_stride;                   /* of what the epilogue reads or writes */
+    int64_t form; /* types, transposes, bias, accumulation, alignment, epilogue */
 };
 
 struct trm_cuda_choice {
     struct trm_cuda_key key;
+    int64_t found; /* 0: the library has none, and what it was asked for is done by other means */
     uint64_t algorithm[TRM_CUDA_ALGORITHM_WORDS];
 };
 

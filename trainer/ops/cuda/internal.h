@@ -41,13 +41,6 @@ bool trm_cuda_check(struct trm_device *dev, const char *what, cudaError_t code);
 /* The workspace when it has `bytes`; else NULL and the sticky error. */
 void *trm_cuda_workspace(struct trm_device *dev, const char *op, size_t bytes);
 
-/* c[M, N] (+)= a[M, K] b[K, N] (+ bias[N], when its data is not NULL). */
-struct trm_cuda_product {
-    struct trm_tensor c, a, b, bias;
-    bool accumulate;
-};
-void trm_cuda_multiply(struct trm_device *dev, const struct trm_cuda_product *product);
-
 /* Scratch of each file's ops within these limits. */
 size_t trm_cuda_columns_bytes(int64_t rows, int64_t columns);
 size_t trm_cuda_attention_bytes(const struct trm_attention *shape);

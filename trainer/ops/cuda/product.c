@@ -1,30 +1,13 @@
 /*
  * Matrix products by cuBLASLt, which is column-major: a row-major matrix is its transpose there, so
  * c = a b is asked for as c^T = b^T a^T, and what lies in memory is described as it lies.
- *
- * The bias is fused into the product. GELU is not: activation_forward must give the bits that
- * linear_forward gave, and the library's own GELU is not at hand outside of a product.
  */
 #include <string.h>
 
-#include "trainer/ops/cuda/internal.h"
+#include "trainer/ops/cuda/product.h"
 
-#define SEARCHED    8 /* algorithms that a search times */
-#define SEARCH_RUNS 4
 #define WIDE_BYTES  16 /* alignment that wide accesses ask for */
-
-_Static_assert(sizeof(cublasLtMatmulAlgo_t) == TRM_CUDA_ALGORITHM_WORDS * sizeof(uint64_t),
-               "the library's algorithm is what a choice holds");
-
-/* A product in the library's words; on the stack, nothing is allocated. */
-struct call {
-    cublasLtMatmulDescOpaque_t product;
-    cublasLtMatrixLayoutOpaque_t left, right, out; /* b^T, a^T and c^T */
-    const void *left_data, *right_data;
-    void *out_data;
-    float alpha, beta;
-    struct trm_cuda_key key;
-};
+#define AUX_COLUMNS 8  /* the library wants rows of an auxiliary matrix a multiple of this apart */
 
 /* A matrix in memory: rows of contiguous elements. `transposed` when it is the view's transpose. */
 struct stored {
@@ -46,7 +29,7 @@ static int64_t stride_of(const struct stored *s)
     return s->rows == 1 || s->stride < s->columns ? s->columns : s->stride;
 }
 
-static bool check(struct trm_device *dev, const char *what, cublasStatus_t status)
+bool trm_cuda_blas_check(struct trm_device *dev, const char *what, cublasStatus_t status)
 {
     if (status == CUBLAS_STATUS_SUCCESS)
         return true;
@@ -82,6 +65,27 @@ static uint32_t alignment_of(struct trm_tensor t, int64_t stride)
     return wide ? WIDE_BYTES : (uint32_t)size;
 }
 
+static bool is_wide(const void *data)
+{
+    return (uintptr_t)data % WIDE_BYTES == 0;
+}
+
+/* What is beside the product where the library can have it; what it wants of it is in its manual at
+ * CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD and _BIAS_POINTER. */
+static bool fits(const struct trm_cuda_product *p)
+{
+    const struct trm_tensor aux = p->aux;
+    switch (p->epilogue) {
+    case TRM_CUDA_EPILOGUE_NONE:
+        return true;
+    case TRM_CUDA_EPILOGUE_ROW_SUMS:
+        return p->bias.data == NULL && aux.type == p->c.type;
+    default:
+        return aux.type == p->c.type && !p->accumulate && aux.stride[1] == 1 && is_wide(aux.data) &&
+               aux.stride[0] % AUX_COLUMNS == 0 && aux.stride[0] >= aux.shape[1];
+    }
+}
+
 static bool set(cublasLtMatmulDescOpaque_t *product, cublasLtMatmulDescAttributes_t attribute,
                 const void *value, size_t bytes)
 {
@@ -89,27 +93,76 @@ static bool set(cublasLtMatmulDescOpaque_t *product, cublasLtMatmulDescAttribute
            CUBLAS_STATUS_SUCCESS;
 }
 
-static bool describe(struct trm_device *dev, const struct trm_cuda_product *p, struct call *call)
+/* The vector that a product reads or writes besides its matrices: bias, or sums of rows. */
+static bool describe_vector(cublasLtMatmulDescOpaque_t *product, const void *data,
+                            cudaDataType_t type)
+{
+    return data == NULL || (set(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &data, sizeof data) &&
+                            set(product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof type));
+}
+
+static bool describe_aux(cublasLtMatmulDescOpaque_t *product, struct trm_tensor aux)
+{
+    const int64_t stride = aux.stride[0];
+    const cudaDataType_t type = type_of(aux);
+    return set(product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &aux.data, sizeof aux.data) &&
+           set(product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &stride, sizeof stride) &&
+           set(product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, &type, sizeof type);
+}
+
+/* Bias and epilogue. Our rows are the library's columns, so the sums of a's rows are those that it
+ * makes of its second operand. */
+static bool describe_epilogue(const struct trm_cuda_product *p, cublasLtMatmulDescOpaque_t *product)
+{
+    const bool bias = p->bias.data != NULL;
+    const bool sums = p->epilogue == TRM_CUDA_EPILOGUE_ROW_SUMS;
+    const bool matrix = p->epilogue != TRM_CUDA_EPILOGUE_NONE && !sums;
+    const cublasLtEpilogue_t names[] = {
+        [TRM_CUDA_EPILOGUE_NONE] = bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT,
+        [TRM_CUDA_EPILOGUE_GELU] =
+            bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX,
+        [TRM_CUDA_EPILOGUE_GELU_SLOPE] = CUBLASLT_EPILOGUE_DGELU,
+        [TRM_CUDA_EPILOGUE_ROW_SUMS] = CUBLASLT_EPILOGUE_BGRADB,
+    };
+    const cublasLtEpilogue_t epilogue = names[p->epilogue];
+
+    return set(product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue) &&
+           describe_vector(product, sums ? p->aux.data : p->bias.data, type_of(p->c)) &&
+           (!matrix || describe_aux(product, p->aux));
+}
+
+/* An algorithm may rely on the alignments it was chosen for, so they are part of the form. */
+static int64_t form_of(const struct trm_cuda_product *p, const struct trm_cuda_call *call,
+                       bool a_transposed, bool b_transposed)
+{
+    const void *vector = p->epilogue == TRM_CUDA_EPILOGUE_ROW_SUMS ? p->aux.data : p->bias.data;
+    const int64_t narrow = (call->right_bytes < WIDE_BYTES) | (call->left_bytes < WIDE_BYTES) << 1 |
+                           (call->out_bytes < WIDE_BYTES) << 2 | !is_wide(vector) << 3;
+    return (int64_t)p->a.type | (int64_t)p->c.type << 4 | (int64_t)a_transposed << 8 |
+           (int64_t)b_transposed << 9 | (int64_t)(p->bias.data != NULL) << 10 |
+           (int64_t)p->accumulate << 11 | narrow << 12 | (int64_t)p->epilogue << 16;
+}
+
+static bool describe(struct trm_device *dev, const struct trm_cuda_product *p,
+                     struct trm_cuda_call *call)
 {
     const struct stored a = stored_of(p->a), b = stored_of(p->b), c = stored_of(p->c);
     const int64_t a_stride = stride_of(&a), b_stride = stride_of(&b), c_stride = stride_of(&c);
     /* Stored as the view has it, a row-major matrix is its transpose already. */
     const cublasOperation_t left = b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t right = a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    const cublasLtEpilogue_t epilogue =
-        p->bias.data != NULL ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-    const cudaDataType_t bias_type = type_of(p->c);
-    /* An algorithm may rely on the alignment it was chosen for. */
-    const int64_t narrow = (alignment_of(p->a, a_stride) < WIDE_BYTES) |
-                           (alignment_of(p->b, b_stride) < WIDE_BYTES) << 1 |
-                           (alignment_of(p->c, c_stride) < WIDE_BYTES) << 2;
 
     TRM_ASSERT(!c.transposed);
-    call->left_data = p->b.data;
-    call->right_data = p->a.data;
-    call->out_data = p->c.data;
-    call->alpha = 1.0f;
-    call->beta = p->accumulate ? 1.0f : 0.0f;
+    *call = (struct trm_cuda_call){
+        .left_data = p->b.data,
+        .right_data = p->a.data,
+        .out_data = p->c.data,
+        .alpha = 1.0f,
+        .beta = p->accumulate ? 1.0f : 0.0f,
+        .left_bytes = alignment_of(p->b, b_stride),
+        .right_bytes = alignment_of(p->a, a_stride),
+        .out_bytes = alignment_of(p->c, c_stride),
+    };
     call->key = (struct trm_cuda_key){
         .m = p->c.shape[0],
         .n = p->c.shape[1],
@@ -117,9 +170,8 @@ static bool describe(struct trm_device *dev, const struct trm_cuda_product *p, s
         .a_stride = a_stride,
         .b_stride = b_stride,
         .c_stride = c_stride,
-        .form = (int64_t)p->a.type | (int64_t)p->c.type << 4 | (int64_t)a.transposed << 8 |
-                (int64_t)b.transposed << 9 | (int64_t)(p->bias.data != NULL) << 10 |
-                (int64_t)p->accumulate << 11 | narrow << 12,
+        .aux_stride = p->epilogue == TRM_CUDA_EPILOGUE_NONE ? 0 : p->aux.stride[0],
+        .form = form_of(p, call, a.transposed, b.transposed),
     };
     if (cublasLtMatmulDescInit(&call->product, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
             CUBLAS_STATUS_SUCCESS &&
@@ -131,18 +183,15 @@ static bool describe(struct trm_device *dev, const struct trm_cuda_product *p, s
                                  c_stride) == CUBLAS_STATUS_SUCCESS &&
         set(&call->product, CUBLASLT_MATMUL_DESC_TRANSA, &left, sizeof left) &&
         set(&call->product, CUBLASLT_MATMUL_DESC_TRANSB, &right, sizeof right) &&
-        set(&call->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue) &&
-        (p->bias.data == NULL ||
-         (set(&call->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias.data, sizeof(void *)) &&
-          set(&call->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type, sizeof bias_type))))
+        describe_epilogue(p, &call->product))
         return true;
     trm_cuda_fail(dev, TRM_ERR_INTERNAL, "a product of %lld x %lld x %lld could not be described",
                   (long long)call->key.m, (long long)call->key.n, (long long)call->key.k);
     return false;
 }
 
-static cublasStatus_t multiply(struct trm_device *dev, const struct call *call,
-                               const cublasLtMatmulAlgo_t *algorithm)
+cublasStatus_t trm_cuda_call_run(struct trm_device *dev, const struct trm_cuda_call *call,
+                                 const cublasLtMatmulAlgo_t *algorithm)
 {
     struct trm_cuda *cuda = trm_cuda_of(dev);
     cublasLtMatmulDescOpaque_t product = call->product;
@@ -154,130 +203,42 @@ static cublasStatus_t multiply(struct trm_device *dev, const struct call *call,
                           TRM_CUDA_LIBRARY_BYTES, cuda->stream);
 }
 
-/* The library's suggestions, best first, all of which give the same bits run after run: those that
- * split the inner dimension with atomics are left out. */
-static int suggest(struct trm_device *dev, const struct trm_cuda_product *p, struct call *call,
-                   cublasLtMatmulHeuristicResult_t *found, int most)
+/* The chosen algorithm, if there is one; `choice` is not NULL. */
+static bool run(struct trm_device *dev, const struct trm_cuda_call *call,
+                const struct trm_cuda_choice *choice, enum trm_cuda_epilogue epilogue)
 {
-    const uint64_t bytes = TRM_CUDA_LIBRARY_BYTES;
-    const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-    const uint32_t a_bytes = alignment_of(p->b, call->key.b_stride);
-    const uint32_t b_bytes = alignment_of(p->a, call->key.a_stride);
-    const uint32_t c_bytes = alignment_of(p->c, call->key.c_stride);
-    cublasLtMatmulPreferenceOpaque_t preference;
-    int count = 0;
-    const struct {
-        cublasLtMatmulPreferenceAttributes_t name;
-        const void *value;
-        size_t bytes;
-    } wishes[] = {
-        {CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes},
-        {CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, &a_bytes, sizeof a_bytes},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, &b_bytes, sizeof b_bytes},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &c_bytes, sizeof c_bytes},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &c_bytes, sizeof c_bytes},
-    };
+    cublasLtMatmulAlgo_t algorithm;
 
-    if (!check(dev, "matrix product", cublasLtMatmulPreferenceInit(&preference)))
-        return 0;
-    for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++)
-        if (!check(dev, "matrix product",
-                   cublasLtMatmulPreferenceSetAttribute(&preference, wishes[i].name,
-                                                        wishes[i].value, wishes[i].bytes)))
-            return 0;
-    cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-        trm_cuda_of(dev)->blas, &call->product, &call->left, &call->right, &call->out, &call->out,
-        &preference, most, found, &count);
-    if (status == CUBLAS_STATUS_SUCCESS && count > 0)
-        return count;
-    trm_cuda_fail(dev, TRM_ERR_UNSUPPORTED,
-                  "the matrix library has no way to multiply %lld x %lld x %lld (form %llx): %s",
-                  (long long)call->key.m, (long long)call->key.n, (long long)call->key.k,
-                  (unsigned long long)call->key.form, cublasLtGetStatusString(status));
-    return 0;
-}
-
-/* Milliseconds of SEARCH_RUNS products; infinite when the algorithm fails. */
-static float time_of(struct trm_device *dev, const struct call *call,
-                     const cublasLtMatmulAlgo_t *algorithm, cudaEvent_t begin, cudaEvent_t end)
-{
-    struct trm_cuda *cuda = trm_cuda_of(dev);
-    float ms = __builtin_inff();
-    bool good = multiply(dev, call, algorithm) == CUBLAS_STATUS_SUCCESS; /* warms up */
-
-    cudaEventRecord(begin, cuda->stream);
-    for (int i = 0; i < SEARCH_RUNS && good; i++)
-        good = multiply(dev, call, algorithm) == CUBLAS_STATUS_SUCCESS;
-    cudaEventRecord(end, cuda->stream);
-    if (cudaEventSynchronize(end) != cudaSuccess || !good ||
-        cudaEventElapsedTime(&ms, begin, end) != cudaSuccess)
-        return __builtin_inff();
-    return ms;
-}
-
-static int fastest(struct trm_device *dev, const struct call *call,
-                   const cublasLtMatmulHeuristicResult_t *found, int count)
-{
-    cudaEvent_t begin = NULL, end = NULL;
-    float best_ms = __builtin_inff();
-    int best = 0;
-
-    if (trm_cuda_check(dev, "search", cudaEventCreate(&begin)) &&
-        trm_cuda_check(dev, "search", cudaEventCreate(&end)))
-        for (int i = 0; i < count; i++) {
-            float ms = time_of(dev, call, &found[i].algo, begin, end);
-            if (ms < best_ms) {
-                best_ms = ms;
-                best = i;
-            }
-        }
-    if (begin != NULL)
-        cudaEventDestroy(begin);
-    if (end != NULL)
-        cudaEventDestroy(end);
-    return best;
-}
-
-/* The algorithm kept for this call's key, or a new one. */
-static bool choose(struct trm_device *dev, const struct trm_cuda_product *p, struct call *call,
-                   cublasLtMatmulAlgo_t *algorithm)
-{
-    struct trm_cuda_choices *choices = &trm_cuda_of(dev)->choices;
-    const bool searching = trm_cuda_of(dev)->searching;
-    cublasLtMatmulHeuristicResult_t found[SEARCHED];
-    int count, best = 0;
-
-    for (int64_t i = 0; i < choices->count; i++)
-        if (memcmp(&choices->choice[i].key, &call->key, sizeof call->key) == 0) {
-            memcpy(algorithm, choices->choice[i].algorithm, sizeof *algorithm);
-            return true;
-        }
-    count = suggest(dev, p, call, found, searching ? SEARCHED : 1);
-    if (count == 0)
-        return false;
-    if (searching && count > 1)
-        best = fastest(dev, call, found, count);
-    *algorithm = found[best].algo;
-    /* A full table costs time alone: the heuristics answer the same again. */
-    if (choices->count < TRM_CUDA_CHOICES) {
-        struct trm_cuda_choice *kept = &choices->choice[choices->count++];
-        kept->key = call->key;
-        memcpy(kept->algorithm, algorithm, sizeof kept->algorithm);
+    if (choice->found) {
+        memcpy(&algorithm, choice->algorithm, sizeof algorithm);
+        trm_cuda_blas_check(dev, "matrix product", trm_cuda_call_run(dev, call, &algorithm));
+        return true;
     }
+    if (epilogue != TRM_CUDA_EPILOGUE_NONE)
+        return false;
+    trm_cuda_fail(dev, TRM_ERR_UNSUPPORTED,
+                  "the matrix library has no way to multiply %lld x %lld x %lld (form %llx)",
+                  (long long)call->key.m, (long long)call->key.n, (long long)call->key.k,
+                  (unsigned long long)call->key.form);
     return true;
 }
 
-void trm_cuda_multiply(struct trm_device *dev, const struct trm_cuda_product *p)
+bool trm_cuda_multiply(struct trm_device *dev, const struct trm_cuda_product *p)
 {
-    struct call call;
-    cublasLtMatmulAlgo_t algorithm;
+    struct trm_cuda_call call;
+    struct trm_cuda_choice room;
 
     TRM_ASSERT(p->a.dims == 2 && p->b.dims == 2 && p->c.dims == 2);
     TRM_ASSERT(p->a.shape[1] == p->b.shape[0] && p->c.shape[0] == p->a.shape[0] &&
                p->c.shape[1] == p->b.shape[1]);
-    if (takes(dev, p) && describe(dev, p, &call) && choose(dev, p, &call, &algorithm))
-        check(dev, "matrix product", multiply(dev, &call, &algorithm));
+    if (!takes(dev, p))
+        return true;
+    if (!fits(p))
+        return false;
+    if (!describe(dev, p, &call))
+        return true;
+    const struct trm_cuda_choice *choice = trm_cuda_choose(dev, &call, &room);
+    return choice == NULL || run(dev, &call, choice, p->epilogue);
 }
 
 void trm_cuda_matmul(struct trm_device *dev, struct trm_tensor c, struct trm_tensor a,
@@ -285,27 +246,4 @@ void trm_cuda_matmul(struct trm_device *dev, struct trm_tensor c, struct trm_ten
 {
     struct trm_cuda_product product = {.c = c, .a = a, .b = b, .accumulate = accumulate};
     trm_cuda_multiply(dev, &product);
-}
-
-void trm_cuda_linear_forward(struct trm_device *dev, struct trm_tensor y, struct trm_tensor pre,
-                             struct trm_tensor x, struct trm_tensor w, struct trm_tensor bias,
-                             enum trm_activation activation)
-{
-    /* The argument of the activation goes where it is kept, or, when it is not, to y. */
-    struct trm_tensor product = activation != TRM_ACT_NONE && pre.data != NULL ? pre : y;
-    struct trm_cuda_product p = {.c = product, .a = x, .b = trm_tensor_transpose(w), .bias = bias};
-    trm_cuda_multiply(dev, &p);
-    if (activation != TRM_ACT_NONE)
-        trm_cuda_activation_forward(dev, y, product, activation);
-}
-
-void trm_cuda_linear_backward(struct trm_device *dev, struct trm_tensor dx, struct trm_tensor dw,
-                              struct trm_tensor dbias, struct trm_tensor dy, struct trm_tensor x,
-                              struct trm_tensor w, bool accumulate)
-{
-    if (dx.data != NULL)
-        trm_cuda_matmul(dev, dx, dy, w, false);
-    trm_cuda_matmul(dev, dw, trm_tensor_transpose(dy), x, accumulate);
-    if (dbias.data != NULL)
-        trm_cuda_column_sums(dev, dbias, dy, accumulate);
 }

@@ -47,10 +47,13 @@ void trm_ref_linear_forward(struct trm_device *dev, struct trm_tensor y, struct 
 
 void trm_ref_linear_backward(struct trm_device *dev, struct trm_tensor dx, struct trm_tensor dw,
                              struct trm_tensor dbias, struct trm_tensor dy, struct trm_tensor x,
-                             struct trm_tensor w, bool accumulate)
+                             struct trm_tensor w, struct trm_tensor pre,
+                             enum trm_activation activation, bool accumulate)
 {
     if (dx.data != NULL)
         trm_ref_matmul(dev, dx, dy, w, false);
+    if (dx.data != NULL && activation != TRM_ACT_NONE)
+        trm_ref_activation_backward(dev, dx, dx, pre, activation);
     trm_ref_matmul(dev, dw, trm_tensor_transpose(dy), x, accumulate);
     if (dbias.data == NULL)
         return;
