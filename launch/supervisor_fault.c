@@ -255,7 +255,8 @@ static bool is_hopeless(struct trm_supervisor *s)
         trm_supervisor_end_with(s, TRM_EXIT_GAVE_UP,
                                 "gave up: %d attempts made no progress beyond step %lld; the last "
                                 "failure: %s",
-                                s->fruitless, (long long)s->best_step, who);
+                                s->fruitless, (long long)(s->best_step > 0 ? s->best_step : 0),
+                                who);
         return true;
     }
     return false;

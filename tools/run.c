@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "launch/goodput.h"
 #include "launch/hostfile.h"
 #include "tools/run_config.h"
 #include "tools/run_memory.h"
@@ -187,6 +188,16 @@ static bool may_use_gpus(const struct trm_config *config)
            (config->device == TRM_DEVICE_AUTO && TRM_HAVE_CUDA);
 }
 
+/* What the run has cost so far, over all its supervisors. */
+static void tell_goodput(const struct run *run, struct trm_log *log)
+{
+    struct trm_goodput goodput;
+    char text[512];
+
+    if (trm_goodput_read(run->config->run_dir, 0, &goodput, NULL) == TRM_OK && goodput.steps > 0)
+        trm_log(log, TRM_LOG_INFO, "%s", trm_goodput_text(&goodput, text, sizeof text));
+}
+
 static enum trm_status supervise(struct run *run, int *exit_code, struct trm_log *log,
                                  struct trm_error *err)
 {
@@ -228,6 +239,8 @@ static enum trm_status supervise(struct run *run, int *exit_code, struct trm_log
     }
     if (status == TRM_OK)
         status = trm_supervise(&settings, &supervised, err);
+    if (status == TRM_OK)
+        tell_goodput(run, log);
     if (status == TRM_OK && run->in_slurm)
         status = trm_run_slurm_end(&run->slurm, &supervised, err);
     *exit_code = supervised.exit_code;

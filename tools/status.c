@@ -8,10 +8,12 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/human.h"
 #include "base/json.h"
 #include "checkpoint/store.h"
+#include "launch/goodput.h"
 #include "tools/tools.h"
 
 #define LIMIT_BYTES ((size_t)64 << 20)
@@ -23,7 +25,8 @@ static const char usage[] =
     "usage: trireme status [--json] RUN_DIR\n"
     "\n"
     "Tells whether the run is alive, its step, speed and loss, its nodes, checkpoints and last\n"
-    "fault. Exit code 0 when it is alive or has ended well, 1 when not, 66 when there is none.\n";
+    "fault, and where its time went. Exit code 0 when it is alive or has ended well, 1 when not,\n"
+    "66 when there is none.\n";
 
 /* What the files say. */
 struct status {
@@ -32,6 +35,8 @@ struct status {
     bool alive;
     int64_t disk_step; /* newest committed checkpoint, -1 */
     int checkpoint_count;
+    bool has_goodput;
+    struct trm_goodput goodput;
 };
 
 static double file_age_s(const char *path)
@@ -69,6 +74,8 @@ static enum trm_status read_status(const char *run_dir, struct status *out, stru
         out->age_s = file_age_s(path);
         out->alive = json_is_null(json_object_get(out->supervised, "exit_code")) &&
                      out->age_s < ALIVE_SECONDS;
+        out->has_goodput = trm_goodput_read(run_dir, out->alive ? trm_clock_utc_s() : 0,
+                                            &out->goodput, NULL) == TRM_OK;
     } else if (out->disk_step < 0) {
         return trm_error_set(err, TRM_ERR_NOT_FOUND,
                              "\"%s\" holds neither a supervised run nor checkpoints", run_dir);
@@ -105,7 +112,7 @@ static void print_supervised(const struct status *status)
 {
     const json_t *s = status->supervised, *loss = json_object_get(s, "loss");
     const json_t *code = json_object_get(s, "exit_code");
-    char duration[32], step_text[64] = "none yet", tier[32] = "none";
+    char duration[32], step_text[64] = "none yet", tier[32] = "none", goodput[512];
     double step_s = json_number_value(json_object_get(s, "step_seconds"));
     int64_t step = number_of(s, "step"), memory = number_of(s, "memory_step");
 
@@ -135,6 +142,17 @@ static void print_supervised(const struct status *status)
     printf("in memory   %s\n", tier);
     if (text_of(s, "last_fault")[0])
         printf("last fault  %s\n", text_of(s, "last_fault"));
+    if (status->has_goodput)
+        printf("goodput     %s\n", trm_goodput_text(&status->goodput, goodput, sizeof goodput));
+}
+
+static json_t *goodput_json(const struct trm_goodput *g)
+{
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I}", "wall_s", g->wall_s,
+                     "steps_s", g->steps_s, "validation_s", g->validation_s, "starting_s",
+                     g->starting_s, "recovering_s", g->recovering_s, "other_s", g->other_s,
+                     "rank_s", g->rank_s, "steps", (json_int_t)g->steps, "faults",
+                     (json_int_t)g->faults, "supervisors", (json_int_t)g->supervisors);
 }
 
 static void print_json(const struct status *status)
@@ -147,6 +165,8 @@ static void print_json(const struct status *status)
                         isfinite(status->age_s) ? json_real(status->age_s) : json_null());
     json_object_set_new(object, "committed_step", json_integer(status->disk_step));
     json_object_set_new(object, "checkpoints", json_integer(status->checkpoint_count));
+    json_object_set_new(object, "goodput",
+                        status->has_goodput ? goodput_json(&status->goodput) : json_null());
     text = json_dumps(object, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
     puts(text ? text : "{}");
     free(text);
