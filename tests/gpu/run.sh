@@ -48,7 +48,7 @@ done
 echo "== compute-sanitizer"
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck; do
-        for topic in elementwise norm embedding optimizer; do
+        for topic in elementwise norm embedding optimizer digest cross_entropy; do
             if compute-sanitizer --tool "$tool" --error-exitcode 9 "$build/gpu/test_gpu_$topic" >"$log" 2>&1
             then row "$tool: $topic" passed
             else tail -n 20 "$log"; row "$tool: $topic" FAILED

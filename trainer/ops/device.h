@@ -60,8 +60,8 @@ struct trm_ops_limits {
 
 #define TRM_NORM_BLOCK 1024
 
-/* A digest is the XXH3-64 of each so many bytes, seeded by their number, added modulo 2^64. It is
- * for comparing tensors on devices of one kind. */
+/* A digest is the XXH3-64 of each so many bytes, seeded by their number, added modulo 2^64: the
+ * same on every device. */
 #define TRM_DIGEST_BYTES (1 << 20)
 
 struct trm_device {

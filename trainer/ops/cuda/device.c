@@ -65,6 +65,7 @@ static size_t workspace_bytes(struct trm_device *dev, const struct trm_ops_limit
     (void)dev;
     size_t bytes = trm_cuda_columns_bytes(limits->max_rows, limits->max_columns);
     bytes = larger(bytes, trm_cuda_embedding_bytes(limits->vocabulary));
+    bytes = larger(bytes, sizeof(uint64_t)); /* the digest's */
     return larger(bytes, trm_cuda_attention_bytes(&limits->attention));
 }
 
@@ -145,6 +146,14 @@ static void fetch_wait(struct trm_device *dev)
     trm_cuda_check(dev, "work", cudaStreamSynchronize(trm_cuda_of(dev)->beside));
 }
 
+uint64_t trm_cuda_host_hash(struct trm_device *dev, const void *data, size_t bytes, uint64_t seed)
+{
+    unsigned char copy[TRM_CUDA_HOST_HASH_BYTES];
+    TRM_ASSERT(bytes <= sizeof copy);
+    download(dev, copy, data, bytes);
+    return trm_device_sync(dev, NULL) == TRM_OK ? trm_hash64_seeded(copy, bytes, seed) : 0;
+}
+
 static const struct trm_device_memory memory_calls = {
     .allocate = allocate,
     .release = release,
@@ -190,6 +199,7 @@ static const struct trm_ops cuda_ops = {
     .cross_entropy_gradient = trm_cuda_cross_entropy_gradient,
     .sum_of_squares = trm_cuda_sum_of_squares,
     .sum = trm_cuda_sum,
+    .digest = trm_cuda_digest,
     .judge = trm_cuda_judge,
     .adamw = trm_cuda_adamw,
 };

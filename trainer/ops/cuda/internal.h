@@ -41,6 +41,10 @@ bool trm_cuda_check(struct trm_device *dev, const char *what, cudaError_t code);
 /* The workspace when it has `bytes`; else NULL and the sticky error. */
 void *trm_cuda_workspace(struct trm_device *dev, const char *op, size_t bytes);
 
+/* XXH3-64 of a few bytes of the device's memory, by the host; waits. 0 after an error. */
+#define TRM_CUDA_HOST_HASH_BYTES 240
+uint64_t trm_cuda_host_hash(struct trm_device *dev, const void *data, size_t bytes, uint64_t seed);
+
 /* Scratch of each file's ops within these limits. */
 size_t trm_cuda_columns_bytes(int64_t rows, int64_t columns);
 size_t trm_cuda_attention_bytes(const struct trm_attention *shape);
@@ -88,6 +92,7 @@ TRM_CUDA_OP(cross_entropy_sums);
 TRM_CUDA_OP(cross_entropy_gradient);
 TRM_CUDA_OP(sum_of_squares);
 TRM_CUDA_OP(sum);
+TRM_CUDA_OP(digest);
 TRM_CUDA_OP(judge);
 TRM_CUDA_OP(adamw);
 #undef TRM_CUDA_OP

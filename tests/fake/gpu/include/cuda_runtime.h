@@ -110,6 +110,11 @@ static inline int atomicMin(int *place, int value)
     return before;
 }
 
+static inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b)
+{
+    return (unsigned long long)((unsigned __int128)a * b >> 64);
+}
+
 static inline long long __double_as_longlong(double value)
 {
     long long bits;
