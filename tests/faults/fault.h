@@ -46,7 +46,7 @@
 
 #include "base/status.h"
 
-#define FAULTS_MAX 64
+#define FAULTS_MAX 256
 #define FAULT_ANY  (-1) /* '*' as rank, step, phase or attempt */
 
 enum fault_action {
