@@ -62,8 +62,9 @@ void trm_first_cause(struct fault *fault, const struct trm_clues *clues)
         snprintf(fault->node, sizeof fault->node, "%s", clues->lost_node);
         fault->sign_ns = clues->lost_heard_ns;
         blame_node(fault, clues->lost_reason);
-    } else if (fault->kind == FAULT_DAEMON && clues->mpirun_ended && clues->signal_rank >= 0) {
-        /* The rank's own node is yet to say so. */
+    } else if (clues->signal_rank >= 0 && !named &&
+               (fault->kind == FAULT_RANK_GONE || clues->mpirun_ended)) {
+        /* It made mpirun end the others, and its own node is yet to say so. */
         blame_rank(fault, clues);
     } else if (clues->proved_itself) {
         blame_node(fault, "it did not hear from here any more, and ended its ranks");

@@ -9,8 +9,9 @@
 #include "launch/first_cause.h"
 #include "launch/supervisor_parts.h"
 
-/* mpirun's word on which signal ended a rank is worth waiting so long for. */
-#define SIGNAL_WAIT_NS INT64_C(120000000)
+/* mpirun's word on which signal ended a rank is worth waiting so long for; it mostly comes, and
+ * mpirun ends, within a tenth of that. */
+#define SIGNAL_WAIT_NS INT64_C(400000000)
 
 /* After mpirun has ended: what it said, and what other nodes have to say, may be on its way. */
 #define WORDS_NS INT64_C(25000000)

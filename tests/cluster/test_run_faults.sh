@@ -20,7 +20,13 @@ meets() { # ACTION_NUMBER PHASE_NUMBER
 }
 
 # What the record of a fault must say, by action.
-told() { # ACTION RANK
+told() { # ACTION RANK PHASE
+    case $1:$3 in
+    hang:save) # all wait for the save, and nobody can tell who holds it up
+        echo "fault cause~storage"
+        return
+        ;;
+    esac
     case $1 in
     kill) echo "fault rank=$2 signal=9" ;;
     segv) echo "fault rank=$2 signal=11" ;;
@@ -45,13 +51,13 @@ for ((a = 0; a < ${#actions[@]}; a++)); do
         kill_parent | stop_parent) step=$((step + 64)) ;;
         esac
         faults+=("${actions[a]}:${phases[p]}:$at:$rank")
-        expected+=("$(told "${actions[a]}" $rank)")
+        expected+=("$(told "${actions[a]}" $rank "${phases[p]}")")
         rank=$(((rank + 1) % 4))
     done
 done
 
 run_arguments=(--train-iters $((step + 20)) --save-interval 8 --eval-interval 8 --eval-iters 1 --keep-latest 2
-    --start-timeout-ms 8000)
+    --start-timeout-ms 8000 --io-timeout-ms 6000) # a hang in a save is told from a slow disk by that alone
 must_train quiet 4 "${run_arguments[@]}"
 
 suffer storm "${faults[@]}"
