@@ -205,6 +205,10 @@ enum trm_status trm_recall_open(const struct trm_recall_settings *settings, stru
         recall->settings = *settings;
         snprintf(recall->node, sizeof(recall->node), "%s", settings->node);
         status = list_slots(recall, err);
+        recall->freed = calloc((size_t)recall->slot_count + 1, sizeof(*recall->freed));
+        if (status == TRM_OK && recall->freed == NULL)
+            status = trm_error_set(err, TRM_ERR_MEMORY, "out of memory for %d memory slots",
+                                   recall->slot_count);
     }
     status = trm_agree(settings->comm, status, err);
     if (status == TRM_OK)
@@ -331,8 +335,12 @@ void trm_recall_keep_only(struct trm_recall *recall, const struct trm_recall_ste
             .lineage = key->lineage, .step = key->step, .attempt = key->attempt};
         memcpy(held.run_id, key->run_id, sizeof(held.run_id));
         held.run_id[sizeof(held.run_id) - 1] = '\0';
-        if (is_mine(recall, i) && (step == NULL || !trm_recall_same_step(step, &held)))
-            trm_slot_free(&recall->slots[i]);
+        /* One that was freed before may hold a newer copy by now. */
+        if (!is_mine(recall, i) || recall->freed[i] ||
+            (step != NULL && trm_recall_same_step(step, &held)))
+            continue;
+        trm_slot_free(&recall->slots[i]);
+        recall->freed[i] = true;
     }
 }
 
@@ -349,6 +357,7 @@ void trm_recall_close(struct trm_recall *recall)
     for (int i = 0; i < recall->slot_count; i++)
         trm_slot_unmap(&recall->slots[i]);
     free(recall->slots);
+    free(recall->freed);
     free(recall->offers);
     free(recall);
 }

@@ -68,8 +68,8 @@ enum trm_status trm_recall_step_open(struct trm_recall *recall, const struct trm
  * network; of all ranks together. */
 void trm_recall_bytes(const struct trm_recall *recall, int64_t *own_node, int64_t *peers);
 
-/* Not collective. Of this rank's share of the slots, all that do not hold `step` (NULL: all) are
- * free from now on. */
+/* Not collective. Of this rank's share of the slots that were found, all that do not hold `step`
+ * (NULL: all) are free from now on: whoever takes one of them may keep it, whatever comes next. */
 void trm_recall_keep_only(struct trm_recall *recall, const struct trm_recall_step *step);
 
 /* Not collective. Takes NULL. */

@@ -31,6 +31,7 @@ struct trm_recall {
     char node[72];
     int local_rank, local_size; /* among the ranks with this keeper */
     struct trm_slot *slots;     /* owned, [slot_count]: of this node */
+    bool *freed; /* owned, [slot_count]: by this rank, and perhaps used again since */
     int slot_count;
     int64_t all_slot_count;
     int64_t held_bytes;              /* of all slots of this node */

@@ -281,6 +281,33 @@ static void a_failure_during_recovery_leaves_what_was_there(void **state)
     memory_nodes_stop(&place);
 }
 
+/* As it is wherever copies are taken more seldom than at each step: both of the last attempt's are
+ * whole, the older one's slots are used again at once, and the first copies are in those. */
+static void the_first_copies_of_an_attempt_are_there_for_the_next(void **state)
+{
+    struct trm_comm *world = *state;
+    struct place place = memory_nodes_start(world, ranks_per_node_of(world));
+    struct attempt attempt;
+    struct trm_recall_step step;
+    bool ok = memory_attempt_begin(&place, 1, &attempt) && memory_attempt_copy(&attempt, 20, 1);
+    memory_attempt_set(&attempt, 21);
+    ok = memory_attempt_step(&attempt, 21) && ok;
+    ok = trm_partner_wait(attempt.partner, NULL) == TRM_OK && ok;
+    assert_on_all_ranks(world, ok && trm_partner_step(attempt.partner) == 21);
+    memory_attempt_end(&attempt);
+    for (int number = 2; number <= 4; number++) {
+        ok = memory_attempt_begin(&place, number, &attempt) && memory_attempt_recall(&attempt);
+        assert_on_all_ranks(world, ok && memory_attempt_newest_is(&attempt, 21, &step) &&
+                                       step.attempt == number - 1);
+        trm_recall_keep_only(attempt.recall, &step);
+        trm_comm_barrier(world, NULL, NULL);
+        ok = memory_attempt_copy(&attempt, 21, 1);
+        assert_on_all_ranks(world, ok);
+        memory_attempt_end(&attempt);
+    }
+    memory_nodes_stop(&place);
+}
+
 static void without_room_at_a_node_all_ranks_hear_of_it(void **state)
 {
     struct trm_comm *world = *state;
@@ -327,6 +354,7 @@ int main(void)
         cmocka_unit_test(with_both_copies_damaged_the_step_before_is_used),
         cmocka_unit_test(a_node_and_its_partner_lost_together_are_named),
         cmocka_unit_test(a_failure_during_recovery_leaves_what_was_there),
+        cmocka_unit_test(the_first_copies_of_an_attempt_are_there_for_the_next),
         cmocka_unit_test(without_room_at_a_node_all_ranks_hear_of_it),
     };
     return cmocka_run_group_tests(tests, world_start, world_finish);
