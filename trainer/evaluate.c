@@ -6,8 +6,9 @@
 #include "base/failpoint.h"
 #include "collectives/agree.h"
 #include "collectives/flight_write.h"
+#include "trainer/mirror.h"
 #include "trainer/signals.h"
-#include "trainer/step.h"
+#include "trainer/sums.h"
 
 /* Micro-batch starting at sample `first` of the validation order. */
 static enum trm_status read_micro_batch(struct trm_run *run, int64_t first, struct trm_error *err)
@@ -23,9 +24,22 @@ static enum trm_status read_micro_batch(struct trm_run *run, int64_t first, stru
     return status;
 }
 
+/* Of the micro-batch that was read; the losses are added to run->sums. */
+static enum trm_status evaluate_micro_batch(struct trm_run *run, struct trm_error *err)
+{
+    int64_t tokens = run->config->micro_batch_size * run->config->seq_length;
+    const struct trm_batch batch = {.inputs = run->valid_inputs, .targets = run->valid_targets};
+    const int32_t *inputs, *targets;
+    enum trm_status status;
+
+    trm_mirror_send_tokens(run, &batch, tokens, &inputs, &targets);
+    status = trm_model_evaluate(run->model, inputs, targets, NULL, &run->sums->loss, err);
+    /* The host's memory is used again. */
+    return status == TRM_OK ? trm_device_sync(&run->device, err) : status;
+}
+
 /* This rank's micro-batches of one global batch. */
-static enum trm_status evaluate_batch(struct trm_run *run, int64_t batch, struct trm_exact_sum *sum,
-                                      struct trm_error *err)
+static enum trm_status evaluate_batch(struct trm_run *run, int64_t batch, struct trm_error *err)
 {
     int64_t first = batch * run->config->global_batch_size;
     enum trm_status status = TRM_OK;
@@ -33,8 +47,7 @@ static enum trm_status evaluate_batch(struct trm_run *run, int64_t batch, struct
     for (int i = 0; i < run->micro_batch_count && status == TRM_OK; i++) {
         status = read_micro_batch(run, first + run->offsets[i], err);
         if (status == TRM_OK)
-            status = trm_model_evaluate(run->model, run->valid_inputs, run->valid_targets, NULL,
-                                        sum, err);
+            status = evaluate_micro_batch(run, err);
     }
     return status;
 }
@@ -44,7 +57,7 @@ enum trm_status trm_evaluate(struct trm_run *run, struct trm_error *err)
     const struct trm_config *config = run->config;
     double tokens = (double)(config->eval_iters * config->global_batch_size * config->seq_length);
     int64_t begin_ns = trm_clock_now_ns();
-    struct trm_exact_sum sum;
+    struct trm_step_sums sums;
     enum trm_status status = TRM_OK;
     bool stop = false;
     double total;
@@ -53,19 +66,21 @@ enum trm_status trm_evaluate(struct trm_run *run, struct trm_error *err)
         return TRM_OK;
     trm_flight_phase(run->flight, TRM_PHASE_EVALUATE);
     status = trm_param_gather_finish(run->param_gather, err);
-    trm_exact_sum_init(&sum);
+    trm_sums_zero(run);
     for (int64_t batch = 0; batch < config->eval_iters && status == TRM_OK; batch++) {
         trm_failpoint("evaluate", run->state.step, NULL, 0);
         status = trm_agree_any(run->world, trm_signals_stop_requested(run->flight), &stop, err);
         if (status != TRM_OK || stop)
             return status;
-        status = trm_agree(run->world, evaluate_batch(run, batch, &sum, err), err);
+        status = trm_agree(run->world, evaluate_batch(run, batch, err), err);
     }
+    if (status == TRM_OK)
+        status = trm_agree(run->world, trm_sums_read(run, &sums, err), err);
     if (status != TRM_OK)
         return trm_error_prefix(err, "validation");
     if (run->mesh.tensor_rank > 0)
-        trm_exact_sum_init(&sum);
-    status = trm_step_reduce(run->world, &sum, 1, &total, err);
+        trm_exact_sum_init(&sums.loss);
+    status = trm_sums_reduce(run->world, &sums.loss, 1, &total, err);
     if (status != TRM_OK)
         return status;
     run->state.valid_loss = total / tokens;

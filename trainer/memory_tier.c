@@ -13,6 +13,7 @@
 #include "collectives/agree.h"
 #include "collectives/flight_write.h"
 #include "trainer/memory_parts.h"
+#include "trainer/mirror.h"
 #include "trainer/pieces.h"
 
 /* Collective: all ranks of a node have made their requests, and the rest is given back. */
@@ -117,14 +118,19 @@ static void on_event(void *context, const struct trm_partner_event *event)
     }
 }
 
+/* Where tensors lie on a device, the copy is made of their mirror. */
+static enum trm_status prepare(void *context, struct trm_error *err)
+{
+    struct trm_run *run = context;
+
+    trm_mirror_fetch(run);
+    return trm_mirror_wait(run, err);
+}
+
 static enum trm_status create_partner(struct trm_run *run, struct trm_error *err)
 {
     struct trm_memory_tier *tier = run->memory_tier;
-    struct trm_pieces_memory memory = {
-        .parameters = run->parameters,
-        .exp_avg = trm_optimizer_exp_avg(run->optimizer),
-        .exp_avg_sq = trm_optimizer_exp_avg_sq(run->optimizer),
-    };
+    struct trm_pieces_memory memory = trm_mirror_state(run);
     struct trm_partner_settings settings = {
         .world = run->world,
         .keeper = tier->keeper,
@@ -134,6 +140,7 @@ static enum trm_status create_partner(struct trm_run *run, struct trm_error *err
         .interval = run->config->memory_interval,
         .state = &run->state,
         .tensor_count = run->layout->tensor_count,
+        .prepare = prepare,
         .event = on_event,
         .context = run,
     };

@@ -12,6 +12,7 @@
 #include "trainer/replicas.h"
 #include "trainer/saving.h"
 #include "trainer/state.h"
+#include "trainer/sums.h"
 
 #define HOST_BYTES 256
 
@@ -50,8 +51,8 @@ enum trm_status trm_numbers_judge(struct trm_run *run, const struct trm_step_met
                                          .data_hash = batch->data_hash,
                                          .verdict = verdict};
     /* Bad numbers may come from a bad copy: then a node is to blame, and not the samples. */
-    if (trm_replicas_due(run, metrics->step) ||
-        (verdict != TRM_GUARD_SOUND && config->replica_check_interval > 0))
+    if (verdict != TRM_GUARD_SOUND && config->replica_check_interval > 0 &&
+        !trm_replicas_due(run, metrics->step))
         status = trm_replicas_check(run, metrics->step, err);
     if (status != TRM_OK || verdict == TRM_GUARD_SOUND)
         return status;
@@ -72,8 +73,9 @@ enum trm_status trm_numbers_judge(struct trm_run *run, const struct trm_step_met
 
 enum trm_status trm_numbers_scan(struct trm_run *run, struct trm_error *err)
 {
-    const char *tensor = trm_optimizer_find_not_finite(run->optimizer, run->parameters);
-    enum trm_status status = trm_device_sync(&run->device, err);
+    const char *tensor = NULL;
+    enum trm_status status = trm_optimizer_find_not_finite(run->optimizer, run->parameters,
+                                                           &run->sums->squares, &tensor, err);
 
     if (status == TRM_OK && tensor)
         status = trm_error_set(err, TRM_ERR_NUMERICS,

@@ -12,10 +12,10 @@
 
 #include "trainer/run.h"
 
-/* Between the reduction and the update of step `metrics->step`; the parameters must be complete. A
- * step that is bad is noted in run->tried, and TRM_ERR_NUMERICS says what is wrong; parameters and
- * state are as before. TRM_ERR_DIVERGED as trm_replicas_check, which is also asked when something
- * is bad. `finite_here`: this rank's own part of the loss was. */
+/* Before the update of step `metrics->step` counts; the parameters are those it began with, and
+ * complete. A step that is bad is noted in run->tried, and TRM_ERR_NUMERICS says what is wrong;
+ * parameters and state are as before. TRM_ERR_DIVERGED as trm_replicas_check, which is asked when
+ * something is bad. `finite_here`: this rank's own part of the loss was. */
 enum trm_status trm_numbers_judge(struct trm_run *run, const struct trm_step_metrics *metrics,
                                   const struct trm_batch *batch, bool finite_here,
                                   struct trm_error *err);

@@ -18,6 +18,13 @@ struct trm_ckpt_tensor *trm_pieces_tensors(const struct trm_layout *layout)
     return tensors;
 }
 
+float *trm_pieces_parameters(const struct trm_pieces_memory *memory,
+                             const struct trm_layout_run *run)
+{
+    return memory->parameters +
+           (memory->parameters_are_owned ? run->owned_offset : run->flat_offset);
+}
+
 /* One run in one kind: at most three rectangles, stored one after the other at `data`. */
 static int add_pieces(const struct trm_layout_tensor *t, const struct trm_layout_run *run,
                       int tensor, enum trm_ckpt_kind kind, float *data,
@@ -53,7 +60,7 @@ enum trm_status trm_pieces_of_runs(const struct trm_layout *layout,
         const struct trm_layout_tensor *t = &layout->tensors[run->tensor];
         int tensor = tensor_number ? tensor_number[run->tensor] : run->tensor;
         float *data[TRM_KIND_COUNT] = {
-            [TRM_KIND_PARAMETER] = memory->parameters + run->flat_offset,
+            [TRM_KIND_PARAMETER] = trm_pieces_parameters(memory, run),
             [TRM_KIND_EXP_AVG] = memory->exp_avg + run->owned_offset,
             [TRM_KIND_EXP_AVG_SQ] = memory->exp_avg_sq + run->owned_offset,
         };

@@ -13,7 +13,12 @@ struct trm_ckpt_tensor *trm_pieces_tensors(const struct trm_layout *layout);
  * the flat vector) or by owned offset (moments). */
 struct trm_pieces_memory {
     float *parameters, *exp_avg, *exp_avg_sq;
+    bool parameters_are_owned; /* they lie by owned offset, too */
 };
+
+/* Where a run's parameters begin. */
+float *trm_pieces_parameters(const struct trm_pieces_memory *memory,
+                             const struct trm_layout_run *run);
 
 /* Pieces of the runs, padding left out. `tensor_number[i]` is the checkpoint's number of the
  * layout's tensor i (NULL: the same). With `counted_only`, replicated tensors appear on tensor rank

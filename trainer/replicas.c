@@ -143,8 +143,10 @@ enum trm_status trm_replicas_check(struct trm_run *run, int64_t step, struct trm
     bool equal = true;
     enum trm_status status;
 
-    trm_failpoint("replicas", step, run->parameters,
-                  (size_t)run->layout->elements * sizeof *run->parameters);
+    bool on_host = trm_device_is_host(&run->device);
+
+    trm_failpoint("replicas", step, on_host ? run->parameters : NULL,
+                  on_host ? (size_t)run->layout->elements * sizeof *run->parameters : 0);
     if (run->mesh.data_size == 1 || !ops->digest)
         return TRM_OK;
     digest =

@@ -8,7 +8,6 @@
 
 #include "base/failpoint.h"
 #include "base/file.h"
-#include "base/human.h"
 #include "base/machine.h"
 #include "collectives/agree.h"
 #include "collectives/flight_write.h"
@@ -16,38 +15,13 @@
 #include "trainer/evaluate.h"
 #include "trainer/memory_tier.h"
 #include "trainer/numbers.h"
-#include "trainer/ops/cpu/cpu.h"
-#include "trainer/ops/cuda/cuda.h"
+#include "trainer/resources.h"
 #include "trainer/saving.h"
 #include "trainer/signals.h"
 #include "trainer/state.h"
 #include "trainer/step.h"
 
 #define READ_AHEAD 4 /* batches */
-
-static enum trm_status open_device(struct trm_run *run, struct trm_error *err)
-{
-    int64_t threads = run->config->cpu_threads;
-
-    if (run->config->device == TRM_DEVICE_CUDA) {
-        enum trm_status status = trm_device_cuda(&run->device, run->local_rank, err);
-        if (status != TRM_OK)
-            return status;
-        return trm_error_set(err, TRM_ERR_UNSUPPORTED,
-                             "device is cuda, and so far only the operations run on a GPU, not "
-                             "training; use --device cpu");
-    }
-    if (threads == 0) {
-        /* Bound by the launcher, each rank has cores of its own; unbound, ranks share all. */
-        int cores = trm_machine_cores();
-        bool bound = cores < (int)sysconf(_SC_NPROCESSORS_ONLN);
-        threads = bound ? cores : cores / run->local_size;
-        if (threads < 1)
-            threads = 1;
-    }
-    run->threads = (int)threads;
-    return trm_device_cpu(&run->device, (int)threads, err);
-}
 
 static enum trm_status create_layout(struct trm_run *run, struct trm_error *err)
 {
@@ -160,66 +134,6 @@ static enum trm_status create_parts(struct trm_run *run, struct trm_error *err)
     return status;
 }
 
-/* All memory of the run, in one order for both passes over the arena. */
-static enum trm_status place_parts(struct trm_run *run, struct trm_error *err)
-{
-    size_t length = (size_t)run->config->seq_length;
-    size_t micro_bytes = (size_t)run->config->micro_batch_size * length * sizeof(int32_t);
-    struct trm_arena *arena = &run->arena;
-
-    run->parameters =
-        trm_arena_alloc(arena, TRM_ARENA_PARAMETERS, (size_t)run->layout->elements * sizeof(float));
-    trm_grad_sync_place(run->grad_sync, arena);
-    trm_optimizer_place(run->optimizer, arena);
-    run->valid_inputs = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, micro_bytes);
-    run->valid_targets = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, micro_bytes);
-    run->sample = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, (length + 1) * sizeof(int32_t));
-    trm_saving_place(run);
-    trm_memory_tier_place(run);
-    return trm_model_place(run->model, arena, err);
-}
-
-static enum trm_status check_memory(const struct trm_run *run, struct trm_error *err)
-{
-    uint64_t available = trm_machine_available_bytes() / (uint64_t)run->local_size;
-    char need[32], have[32];
-    uint64_t needed = run->arena.used, held = trm_memory_tier_held_bytes(run);
-
-    /* Slots that are there already are no more to be had. */
-    if (run->arena.noted > held)
-        needed += run->arena.noted - held;
-    if (available == 0 || needed <= available)
-        return TRM_OK;
-    return trm_error_set(
-        err, TRM_ERR_MEMORY,
-        "needs %s per rank, and this node has %s available for each of its %d ranks; use "
-        "--recompute-granularity full, a smaller --micro-batch-size, or fewer ranks per node",
-        trm_human_bytes(need, sizeof need, needed), trm_human_bytes(have, sizeof have, available),
-        run->local_size);
-}
-
-static enum trm_status allocate(struct trm_run *run, struct trm_error *err)
-{
-    char plan[512], count[32];
-    enum trm_status status;
-
-    trm_arena_init(&run->arena);
-    status = place_parts(run, err);
-    if (status == TRM_OK) {
-        trm_arena_describe(&run->arena, plan, sizeof plan);
-        trm_log(&run->log, TRM_LOG_INFO, "%s parameters; will use %s",
-                trm_human_count(count, sizeof count, (uint64_t)run->layout->parameter_count), plan);
-        status = check_memory(run, err);
-    }
-    if (status == TRM_OK)
-        status = trm_arena_commit(&run->arena, err);
-    if (status == TRM_OK)
-        status = place_parts(run, err);
-    if (status == TRM_OK)
-        trm_model_set_parameters(run->model, run->parameters);
-    return trm_agree(run->world, status, err);
-}
-
 static enum trm_status open_part(struct trm_run *run, const struct trm_string_list *paths,
                                  enum trm_dataset_part part, double begin, double end,
                                  struct trm_dataset **out, struct trm_error *err)
@@ -324,11 +238,11 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
         status = trm_alike_configs(run, err);
     }
     if (status == TRM_OK)
-        status = trm_agree(run->world, open_device(run, err), err);
-    if (status == TRM_OK)
-        trm_groups_on_host(&run->groups, &run->mesh);
+        status = trm_agree(run->world, trm_resources_open_device(run, err), err);
     if (status == TRM_OK)
         status = trm_alike_devices(run, err);
+    if (status == TRM_OK)
+        status = trm_resources_open_groups(run, err);
     if (status == TRM_OK)
         status = trm_agree(run->world, create_parts(run, err), err);
     if (status != TRM_OK)
@@ -348,7 +262,7 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
     if (status == TRM_OK)
         status = trm_memory_tier_open(run, err);
     if (status == TRM_OK)
-        status = allocate(run, err);
+        status = trm_resources_allocate(run, err);
     if (status == TRM_OK)
         status = trm_alike_data(run, err);
     if (status == TRM_OK)
@@ -455,10 +369,8 @@ static void tear_down(struct trm_run *run)
     trm_model_destroy(run->model);
     trm_lanes_destroy(run->lanes);
     trm_layout_destroy(run->layout);
-    trm_arena_destroy(&run->arena);
-    trm_groups_destroy(&run->groups);
+    trm_resources_close(run);
     trm_mesh_destroy(&run->mesh);
-    trm_device_cuda_close(&run->device);
     trm_ckpt_state_destroy(&run->state);
     free(run->offsets);
 }

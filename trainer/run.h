@@ -22,6 +22,17 @@
 #include "trainer/optimizer/optimizer.h"
 #include "trainer/optimizer/param_gather.h"
 
+/* What mirror.c keeps: page-locked memory of the host, where tensors lie on a device. */
+struct trm_step_sums;
+struct trm_mirror {
+    void *memory;                             /* owned; NULL: tensors lie in the host's memory */
+    float *parameters, *exp_avg, *exp_avg_sq; /* [owned_elements]: this rank's share of the state */
+    struct trm_step_sums *sums;               /* of the newest step */
+    int32_t *tokens;                          /* of a step's inputs and targets */
+    bool is_current;                          /* the share is what the device holds, */
+    bool is_coming;                           /* or will be once trm_mirror_wait returns */
+};
+
 /* What saving.c keeps. */
 struct trm_saving {
     struct trm_saver *saver;
@@ -29,6 +40,7 @@ struct trm_saving {
     struct trm_error failure;             /* of the newest save that failed, TRM_OK: none */
     int waits;                            /* saves that had to wait for the disk */
     bool last;                            /* the save that ends the run */
+    bool fetching;                        /* a save begins once the mirror is there */
 };
 
 /* The step that was tried last, and what its numbers were worth; numbers.c. */
@@ -58,14 +70,21 @@ struct trm_run {
     struct trm_grad_sync *grad_sync;
     struct trm_param_gather *param_gather;
     struct trm_optimizer *optimizer;
-    struct trm_arena arena;
-    float *parameters; /* flat vector, in the arena */
+    struct trm_arena arena;        /* of the host's memory */
+    struct trm_arena device_arena; /* of the device's, where that is not the host */
+    void *device_memory;           /* owned: device_arena's */
+    struct trm_arena *tensors;     /* whichever of the two tensors lie in: all up to `tokens` */
+    float *parameters;             /* flat vector */
+    struct trm_step_sums *sums;    /* sums.h */
+    int32_t *tokens;               /* of a step, on a device; NULL: they are where the reader is */
+    struct trm_request *sums_request;
+    struct trm_mirror mirror;
 
     struct trm_dataset *train, *valid;
     struct trm_reader *reader;
     int64_t *offsets; /* where each of this rank's micro-batches starts in a global batch */
     int lane_count, micro_batch_count;
-    int32_t *valid_inputs, *valid_targets; /* one micro-batch, in the arena */
+    int32_t *valid_inputs, *valid_targets; /* one micro-batch, in the host's arena */
     int32_t *sample;                       /* [seq_length + 1] */
 
     struct trm_metrics metrics;

@@ -12,6 +12,7 @@
 #include "checkpoint/snapshot.h"
 #include "collectives/agree.h"
 #include "collectives/flight_write.h"
+#include "trainer/mirror.h"
 #include "trainer/numbers.h"
 #include "trainer/pieces.h"
 #include "trainer/replicas.h"
@@ -129,11 +130,7 @@ static enum trm_status refusal(const struct trm_run *run, struct trm_error *err)
 enum trm_status trm_saving_open(struct trm_run *run, struct trm_error *err)
 {
     const struct trm_config *config = run->config;
-    struct trm_pieces_memory memory = {
-        .parameters = run->parameters,
-        .exp_avg = trm_optimizer_exp_avg(run->optimizer),
-        .exp_avg_sq = trm_optimizer_exp_avg_sq(run->optimizer),
-    };
+    struct trm_pieces_memory memory = trm_mirror_state(run);
     struct trm_saver_settings settings = {
         .comm = run->world,
         .directory = config->save,
@@ -189,22 +186,46 @@ static enum trm_status look_through(struct trm_run *run, struct trm_error *err)
     return status == TRM_OK ? trm_replicas_check(run, run->state.step, err) : status;
 }
 
-enum trm_status trm_saving_begin(struct trm_run *run, struct trm_error *err)
+/* The state is in the host's memory. Collective. */
+static enum trm_status hand_over(struct trm_run *run, struct trm_error *err)
 {
     struct trm_saving *saving = &run->saving;
     enum trm_status status;
 
-    if (run->saved_step == run->state.step)
-        return TRM_OK;
-    status = look_through(run, err);
-    if (status != TRM_OK)
-        return status;
-    saving->failure = (struct trm_error){0};
     trm_flight_phase(run->flight,
                      trm_saver_is_busy(saving->saver) ? TRM_PHASE_SAVE : TRM_PHASE_SNAPSHOT);
     trm_failpoint("snapshot", run->state.step, NULL, 0);
     status = trm_saver_begin(saving->saver, &run->state, err);
     return status == TRM_OK ? refusal(run, err) : status;
+}
+
+enum trm_status trm_saving_begin(struct trm_run *run, struct trm_error *err)
+{
+    struct trm_saving *saving = &run->saving;
+    enum trm_status status;
+
+    if (run->saved_step == run->state.step || saving->fetching)
+        return TRM_OK;
+    status = look_through(run, err);
+    if (status != TRM_OK)
+        return status;
+    saving->failure = (struct trm_error){0};
+    if (trm_device_is_host(&run->device))
+        return hand_over(run, err);
+    trm_mirror_fetch(run);
+    saving->fetching = true;
+    return TRM_OK;
+}
+
+enum trm_status trm_saving_join(struct trm_run *run, struct trm_error *err)
+{
+    enum trm_status status;
+
+    if (!run->saving.fetching)
+        return TRM_OK;
+    run->saving.fetching = false;
+    status = trm_agree(run->world, trm_mirror_wait(run, err), err);
+    return status == TRM_OK ? hand_over(run, err) : status;
 }
 
 enum trm_status trm_saving_advance(struct trm_run *run, int64_t word, struct trm_error *err)
@@ -216,8 +237,10 @@ enum trm_status trm_saving_advance(struct trm_run *run, int64_t word, struct trm
 
 enum trm_status trm_saving_wait(struct trm_run *run, struct trm_error *err)
 {
+    enum trm_status status = trm_saving_join(run, err);
+
     trm_flight_phase(run->flight, TRM_PHASE_SAVE);
-    return trm_saver_wait(run->saving.saver, err);
+    return status == TRM_OK ? trm_saver_wait(run->saving.saver, err) : status;
 }
 
 void trm_saving_forget_later(struct trm_run *run)

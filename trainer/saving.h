@@ -25,6 +25,10 @@ void trm_saving_close(struct trm_run *run);
  * TRM_ERR_NUMERICS or TRM_ERR_DIVERGED, and nothing is saved, when it is not sound. */
 enum trm_status trm_saving_begin(struct trm_run *run, struct trm_error *err);
 
+/* Collective. Where tensors lie on a device, a save that was begun is still waiting for its copy of
+ * them: hands it over. Before anything changes the state, counters included. */
+enum trm_status trm_saving_join(struct trm_run *run, struct trm_error *err);
+
 /* Collective. Takes note of the largest of all ranks' trm_saver_report. */
 enum trm_status trm_saving_advance(struct trm_run *run, int64_t word, struct trm_error *err);
 

@@ -14,6 +14,7 @@
 #include "collectives/agree.h"
 #include "collectives/flight_write.h"
 #include "trainer/memory_tier.h"
+#include "trainer/mirror.h"
 #include "trainer/model/init.h"
 
 /* The configuration and fingerprint that the next checkpoint carries: this process's. */
@@ -33,25 +34,27 @@ static enum trm_status describe_self(struct trm_run *run, struct trm_error *err)
     return TRM_OK;
 }
 
-/* The state before the first step, but for what names the run. */
-static void begin_at_zero(struct trm_run *run)
+/* The state before the first step, but for what names the run. Collective. */
+static enum trm_status begin_at_zero(struct trm_run *run, struct trm_error *err)
 {
     struct trm_ckpt_state *state = &run->state;
+    struct trm_pieces_memory memory = trm_mirror_state(run);
     size_t bytes = (size_t)run->layout->owned_elements * sizeof(float);
     int count;
     const struct trm_layout_run *runs = trm_optimizer_runs(run->optimizer, &count);
 
     for (int i = 0; i < count; i++)
         trm_init_fill(run->layout, runs[i].tensor, runs[i].begin, runs[i].end,
-                      (uint64_t)run->config->seed, run->parameters + runs[i].flat_offset);
-    memset(trm_optimizer_exp_avg(run->optimizer), 0, bytes);
-    memset(trm_optimizer_exp_avg_sq(run->optimizer), 0, bytes);
+                      (uint64_t)run->config->seed, trm_pieces_parameters(&memory, &runs[i]));
+    memset(memory.exp_avg, 0, bytes);
+    memset(memory.exp_avg_sq, 0, bytes);
     free(state->skips);
     state->skips = NULL;
     state->step = state->next_sample = 0;
     state->data_hash = 0;
     state->skip_count = state->recent_loss_count = state->skips_in_row = 0;
     state->last_loss = state->valid_loss = NAN;
+    return trm_agree(run->world, trm_mirror_send(run, err), err);
 }
 
 static enum trm_status start_afresh(struct trm_run *run, struct trm_error *err)
@@ -68,9 +71,10 @@ static enum trm_status start_afresh(struct trm_run *run, struct trm_error *err)
         return status;
     snprintf(run->state.run_id, sizeof run->state.run_id, "%016llx%016llx",
              (unsigned long long)bits[0], (unsigned long long)bits[1]);
-    begin_at_zero(run);
-    trm_flight_resumed(run->flight, 0, TRM_RESUMED_NOTHING, 0);
-    return TRM_OK;
+    status = begin_at_zero(run, err);
+    if (status == TRM_OK)
+        trm_flight_resumed(run->flight, 0, TRM_RESUMED_NOTHING, 0);
+    return status;
 }
 
 static void passed_over(void *context, const char *path, const char *reason)
@@ -297,9 +301,7 @@ static enum trm_status restore_earlier(struct trm_run *run, int64_t before, int6
     status = trm_state_open(config, run->world, &run->log, checkpoint, err);
     if (status == TRM_OK && *checkpoint)
         return restore_named(run, checkpoint, err);
-    if (status == TRM_OK)
-        begin_at_zero(run);
-    return status;
+    return status == TRM_OK ? begin_at_zero(run, err) : status;
 }
 
 enum trm_status trm_state_restore_before(struct trm_run *run, int64_t before, struct trm_error *err)

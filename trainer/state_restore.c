@@ -5,17 +5,8 @@
 
 #include "checkpoint/parallel/load.h"
 #include "collectives/agree.h"
-#include "trainer/pieces.h"
+#include "trainer/mirror.h"
 #include "trainer/state.h"
-
-static struct trm_pieces_memory memory_of(struct trm_run *run)
-{
-    return (struct trm_pieces_memory){
-        .parameters = run->parameters,
-        .exp_avg = trm_optimizer_exp_avg(run->optimizer),
-        .exp_avg_sq = trm_optimizer_exp_avg_sq(run->optimizer),
-    };
-}
 
 /* What a comparison of configurations found. */
 struct differences {
@@ -138,7 +129,7 @@ static enum trm_status take_state(struct trm_run *run, const struct trm_ckpt_sta
 static int keep_stored(struct trm_run *run, const struct trm_catalog *catalog,
                        struct trm_ckpt_piece *pieces, int piece_count)
 {
-    struct trm_pieces_memory memory = memory_of(run);
+    struct trm_pieces_memory memory = trm_mirror_state(run);
     size_t bytes = (size_t)run->layout->owned_elements * sizeof(float);
     int kept = 0;
 
@@ -155,7 +146,7 @@ static int keep_stored(struct trm_run *run, const struct trm_catalog *catalog,
 enum trm_status trm_state_restore(struct trm_run *run, struct trm_checkpoint *checkpoint,
                                   int64_t *bytes, struct trm_error *err)
 {
-    struct trm_pieces_memory memory = memory_of(run);
+    struct trm_pieces_memory memory = trm_mirror_state(run);
     struct trm_ckpt_piece *pieces = NULL;
     int run_count, piece_count = 0;
     const struct trm_layout_run *runs = trm_optimizer_runs(run->optimizer, &run_count);
@@ -177,6 +168,8 @@ enum trm_status trm_state_restore(struct trm_run *run, struct trm_checkpoint *ch
     status = trm_agree(run->world, status, err);
     if (status == TRM_OK)
         status = trm_checkpoint_load(run->world, checkpoint, pieces, piece_count, bytes, err);
+    if (status == TRM_OK)
+        status = trm_agree(run->world, trm_mirror_send(run, err), err);
     free(pieces);
     free(numbers);
     return status;

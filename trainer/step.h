@@ -1,5 +1,9 @@
 /* One optimizer step, in the order of data: samples, forward and backward per micro-batch, lane
- * sums and exchange, norm and clip, AdamW on owned shards, gather. */
+ * sums and exchange, norm and clip, AdamW on owned shards, gather.
+ *
+ * On a device the host runs ahead: AdamW is queued before the host has seen the step's loss, and
+ * does nothing when the device finds it bad; the host reads both while AdamW runs, so that nothing
+ * waits for the host but the gather. */
 #ifndef TRM_TRAINER_STEP_H
 #define TRM_TRAINER_STEP_H
 
@@ -11,9 +15,5 @@
  * before. */
 enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metrics *metrics,
                          struct trm_error *err);
-
-/* Sums `count` exact sums over all ranks and rounds each. */
-enum trm_status trm_step_reduce(struct trm_comm *world, struct trm_exact_sum *sums, int count,
-                                double *values, struct trm_error *err);
 
 #endif

@@ -31,13 +31,20 @@ static enum trm_status fill(void *context, struct trm_error *err)
     return TRM_OK;
 }
 
-static void begin(struct trm_partner *partner, const struct trm_ckpt_state *state)
+static enum trm_status begin(struct trm_partner *partner, const struct trm_ckpt_state *state,
+                             struct trm_error *err)
 {
+    int64_t begin_ns = trm_clock_now_ns();
     TRM_ASSERT(partner->phase == TRM_PARTNER_IDLE);
+    if (partner->settings.prepare != NULL) {
+        enum trm_status status = partner->settings.prepare(partner->settings.context, err);
+        if (status != TRM_OK)
+            return status;
+    }
     partner->copies++;
     partner->step = state->step;
     partner->lineage = state->lineage;
-    partner->held_ns = 0;
+    partner->held_ns = trm_clock_now_ns() - begin_ns;
     struct trm_partner_set *set = current(partner);
     trm_slot_begin(&set->own, &partner->form, state);
     for (int i = 0; i < partner->roster.ward_count; i++)
@@ -46,6 +53,7 @@ static void begin(struct trm_partner *partner, const struct trm_ckpt_state *stat
     partner->task.run = fill;
     partner->task.context = partner;
     trm_writer_submit(partner->thread, &partner->task);
+    return TRM_OK;
 }
 
 /* The copy is done: sends it, and receives those of the wards. */
@@ -199,8 +207,8 @@ enum trm_status trm_partner_advance(struct trm_partner *partner,
         tell(partner, (struct trm_partner_event){.kind = TRM_PARTNER_FULL, .step = state->step});
         return TRM_OK;
     }
-    begin(partner, state);
-    return go_on(partner, false, err);
+    enum trm_status status = begin(partner, state, err);
+    return status == TRM_OK ? go_on(partner, false, err) : status;
 }
 
 enum trm_status trm_partner_wait(struct trm_partner *partner, struct trm_error *err)
@@ -250,7 +258,9 @@ enum trm_status trm_partner_start(struct trm_partner *partner, const struct trm_
     status = trm_agree(partner->comm, status, err);
     if (status != TRM_OK)
         return status;
-    begin(partner, state);
+    status = trm_agree(partner->comm, begin(partner, state, err), err);
+    if (status != TRM_OK)
+        return status;
     (void)trm_writer_wait(partner->thread, &partner->task);
     if (partner->roster.partner >= 0) /* for all ranks or for none */
         status = measure_exchange(partner, err);

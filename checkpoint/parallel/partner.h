@@ -56,6 +56,10 @@ struct trm_partner_event {
 /* Called from start and advance. */
 typedef void (*trm_partner_event_fn)(void *context, const struct trm_partner_event *event);
 
+/* Called from there too, before the state is read for a copy: fetches it to where `pieces` says. It
+ * must not change from then on until the join. */
+typedef enum trm_status (*trm_partner_prepare_fn)(void *context, struct trm_error *err);
+
 struct trm_partner_settings {
     struct trm_comm *world; /* borrowed */
     struct trm_slot_keeper keeper;
@@ -68,6 +72,7 @@ struct trm_partner_settings {
     const struct trm_ckpt_piece *pieces; /* their data is borrowed: the state itself. Those of all
                                             ranks cover every tensor once (saver.h holds to it) */
     int piece_count;
+    trm_partner_prepare_fn prepare; /* NULL: the state lies there */
     trm_partner_event_fn event;
     void *context;
 };

@@ -85,6 +85,20 @@ void fake_progress(void)
     }
 }
 
+static bool is_idle(void)
+{
+    for (const struct CUstream_st *s = streams; s; s = s->next)
+        if (s->head)
+            return false;
+    return true;
+}
+
+void fake_drain(void)
+{
+    while (!is_idle())
+        fake_progress();
+}
+
 cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest)
 {
     *least = 0;

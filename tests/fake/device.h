@@ -36,6 +36,9 @@ void fake_launch(cudaStream_t stream, void (*run)(const void *argument), const v
 /* Lets every stream that is ready run its next task, in the order of the seed. */
 void fake_progress(void);
 
+/* Until no stream has work left. */
+void fake_drain(void);
+
 /* Another order from now on. */
 void fake_seed(uint64_t seed);
 

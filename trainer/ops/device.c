@@ -107,12 +107,6 @@ void trm_device_fetch(struct trm_device *dev, void *to, const void *from, size_t
         dev->ops->memory->fetch(dev, to, from, bytes);
 }
 
-void trm_device_fetch_end(struct trm_device *dev)
-{
-    if (!trm_device_is_host(dev))
-        dev->ops->memory->fetch_end(dev);
-}
-
 enum trm_status trm_device_fetch_wait(struct trm_device *dev, struct trm_error *err)
 {
     if (!trm_device_is_host(dev))

@@ -94,7 +94,6 @@ struct trm_device_memory {
     /* Copies beside the ops. */
     void (*fetch_begin)(struct trm_device *dev);
     void (*fetch)(struct trm_device *dev, void *to, const void *from, size_t bytes);
-    void (*fetch_end)(struct trm_device *dev);
     void (*fetch_wait)(struct trm_device *dev);
 };
 
@@ -122,13 +121,12 @@ size_t trm_device_available_bytes(struct trm_device *dev);
 void *trm_device_allocate_host(struct trm_device *dev, size_t bytes);
 void trm_device_release_host(struct trm_device *dev, void *memory);
 
-/* Copies to the host beside the ops, for results that are read while work goes on: a run of fetches
- * takes what the ops before trm_device_fetch_begin left. What is queued after trm_device_fetch_end
- * begins when the copies are done, and may write what they read. trm_device_fetch_wait holds up the
- * host until they are done, and returns the sticky error. `to` is of trm_device_allocate_host. */
+/* Copies to the host beside the ops, for what is read while work goes on: fetches take what the ops
+ * before trm_device_fetch_begin left, so long as none that was queued since writes it.
+ * trm_device_fetch_wait holds up the host until they are done, and returns the sticky error. `to`
+ * is of trm_device_allocate_host. */
 void trm_device_fetch_begin(struct trm_device *dev);
 void trm_device_fetch(struct trm_device *dev, void *to, const void *from, size_t bytes);
-void trm_device_fetch_end(struct trm_device *dev);
 enum trm_status trm_device_fetch_wait(struct trm_device *dev, struct trm_error *err);
 
 #endif

@@ -91,23 +91,40 @@ void trm_optimizer_sum_of_squares(struct trm_optimizer *o, float *owned_gradient
     }
 }
 
-const char *trm_optimizer_find_not_finite(struct trm_optimizer *o, float *parameters)
+/* Are parameters and moments of runs [first, first + count) finite? */
+static bool are_finite(struct trm_optimizer *o, float *parameters, int first, int count,
+                       struct trm_exact_sum *scratch)
 {
-    for (int i = 0; i < o->run_count; i++) {
+    struct trm_device *device = o->device;
+    struct trm_exact_sum sum;
+
+    device->ops->zero(device, trm_tensor_1d(scratch, TRM_F32, sizeof sum / sizeof(float)));
+    for (int i = first; i < first + count; i++) {
         const struct trm_layout_run *run = &o->runs[i];
         float *places[] = {parameters + run->flat_offset, o->exp_avg + run->owned_offset,
                            o->exp_avg_sq + run->owned_offset};
-        struct trm_exact_sum sum;
-
         /* In double, so that the square of no finite float is infinite. */
-        trm_exact_sum_init(&sum);
         for (int k = 0; k < 3; k++)
-            o->device->ops->sum_of_squares(
-                o->device, &sum, trm_tensor_1d(places[k], TRM_F32, run->end - run->begin));
-        if (!isfinite(trm_exact_sum_value(&sum)))
-            return o->layout->tensors[run->tensor].spec.name;
+            device->ops->sum_of_squares(device, scratch,
+                                        trm_tensor_1d(places[k], TRM_F32, run->end - run->begin));
     }
-    return NULL;
+    trm_device_download(device, &sum, scratch, sizeof sum);
+    return trm_device_sync(device, NULL) != TRM_OK || isfinite(trm_exact_sum_value(&sum));
+}
+
+enum trm_status trm_optimizer_find_not_finite(struct trm_optimizer *o, float *parameters,
+                                              struct trm_exact_sum *scratch, const char **name,
+                                              struct trm_error *err)
+{
+    int i = 0;
+
+    *name = NULL;
+    if (!are_finite(o, parameters, 0, o->run_count, scratch)) {
+        while (i < o->run_count - 1 && are_finite(o, parameters, i, 1, scratch))
+            i++;
+        *name = o->layout->tensors[o->runs[i].tensor].spec.name;
+    }
+    return trm_device_check(o->device, err);
 }
 
 /* base^exponent by squaring: the same bits with any C library. */
@@ -123,7 +140,8 @@ static double power(double base, int64_t exponent)
 }
 
 void trm_optimizer_update(struct trm_optimizer *o, int64_t step, double learning_rate,
-                          double gradient_scale, float *parameters, float *owned_gradient)
+                          double gradient_scale, const struct trm_step_verdict *verdict,
+                          float *parameters, float *owned_gradient)
 {
     const struct trm_config *config = o->config;
     struct trm_adamw settings = {
@@ -134,6 +152,7 @@ void trm_optimizer_update(struct trm_optimizer *o, int64_t step, double learning
         .bias_correction1 = (float)(1.0 - power(config->adam_beta1, step)),
         .bias_correction2 = (float)(1.0 - power(config->adam_beta2, step)),
         .gradient_scale = (float)gradient_scale,
+        .verdict = verdict,
     };
 
     for (int i = 0; i < o->run_count; i++) {

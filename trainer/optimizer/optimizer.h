@@ -32,18 +32,24 @@ float *trm_optimizer_exp_avg_sq(struct trm_optimizer *optimizer);
 /* The runs of this rank's shards; borrowed. */
 const struct trm_layout_run *trm_optimizer_runs(const struct trm_optimizer *optimizer, int *count);
 
-/* Adds the sum of squares of the owned gradients that count on this rank. */
+/* Adds the sum of squares of the owned gradients that count on this rank to `sum`, which lies where
+ * tensors lie. */
 void trm_optimizer_sum_of_squares(struct trm_optimizer *optimizer, float *owned_gradient,
                                   struct trm_exact_sum *sum);
 
 /* One update of the owned parameters inside the flat vector. `step` counts from 1; the gradient is
- * multiplied by `gradient_scale` (1 / tokens, times the clip factor). */
+ * multiplied by `gradient_scale` (1 / tokens, times the clip factor), or as `verdict` says, which
+ * lies on the device (NULL: there is none). */
 void trm_optimizer_update(struct trm_optimizer *optimizer, int64_t step, double learning_rate,
-                          double gradient_scale, float *parameters, float *owned_gradient);
+                          double gradient_scale, const struct trm_step_verdict *verdict,
+                          float *parameters, float *owned_gradient);
 
-/* The name of the first tensor of which an owned parameter or moment is not finite; NULL: there is
- * none. Borrowed from the layout. */
-const char *trm_optimizer_find_not_finite(struct trm_optimizer *optimizer, float *parameters);
+/* *name: of the first tensor of which an owned parameter or moment is not finite; NULL: there is
+ * none. Borrowed from the layout. `scratch` lies where tensors lie, and is overwritten. Waits for
+ * the device, whose error is returned. */
+enum trm_status trm_optimizer_find_not_finite(struct trm_optimizer *optimizer, float *parameters,
+                                              struct trm_exact_sum *scratch, const char **name,
+                                              struct trm_error *err);
 
 /* min(1, limit / norm); 1 when limit is 0. */
 double trm_clip_factor(double norm, double limit);

@@ -134,13 +134,6 @@ static void fetch(struct trm_device *dev, void *to, const void *from, size_t byt
         cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, trm_cuda_of(dev)->beside));
 }
 
-static void fetch_end(struct trm_device *dev)
-{
-    struct trm_cuda *cuda = trm_cuda_of(dev);
-    if (trm_cuda_check(dev, "copy from", cudaEventRecord(cuda->fetch_to, cuda->beside)))
-        trm_cuda_check(dev, "copy from", cudaStreamWaitEvent(cuda->stream, cuda->fetch_to, 0));
-}
-
 static void fetch_wait(struct trm_device *dev)
 {
     trm_cuda_check(dev, "work", cudaStreamSynchronize(trm_cuda_of(dev)->beside));
@@ -164,7 +157,6 @@ static const struct trm_device_memory memory_calls = {
     .release_host = release_host,
     .fetch_begin = fetch_begin,
     .fetch = fetch,
-    .fetch_end = fetch_end,
     .fetch_wait = fetch_wait,
 };
 
@@ -248,8 +240,6 @@ static bool take(struct trm_device *dev, int ordinal)
            trm_cuda_check(dev, "start",
                           cudaEventCreateWithFlags(&cuda->fetch_from, cudaEventDisableTiming)) &&
            trm_cuda_check(dev, "start",
-                          cudaEventCreateWithFlags(&cuda->fetch_to, cudaEventDisableTiming)) &&
-           trm_cuda_check(dev, "start",
                           cudaMalloc(&cuda->product_workspace, TRM_CUDA_LIBRARY_BYTES));
 }
 
@@ -318,8 +308,6 @@ void trm_device_cuda_close(struct trm_device *dev)
     }
     if (cuda->fetch_from != NULL)
         cudaEventDestroy(cuda->fetch_from);
-    if (cuda->fetch_to != NULL)
-        cudaEventDestroy(cuda->fetch_to);
     cudaFree(cuda->product_workspace);
     if (cuda->blas != NULL)
         cublasLtDestroy(cuda->blas);

@@ -17,8 +17,8 @@
 struct trm_cuda {
     int ordinal;
     cudaStream_t stream;
-    cudaStream_t beside;              /* of fetches */
-    cudaEvent_t fetch_from, fetch_to; /* where they begin on `stream`, and end on `beside` */
+    cudaStream_t beside;    /* of fetches */
+    cudaEvent_t fetch_from; /* where they begin on `stream` */
     cublasLtHandle_t blas;
     void *product_workspace; /* TRM_CUDA_LIBRARY_BYTES */
     struct trm_cuda_choices choices;

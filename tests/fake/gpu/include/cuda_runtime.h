@@ -34,7 +34,7 @@ struct __attribute__((may_alias, aligned(16))) float4 {
     float x, y, z, w;
 };
 
-/* The arguments are copied, as a launch does. */
+/* The arguments are evaluated and copied at once, as by a launch. */
 template <typename Body> struct fake_gpu_kernel {
     dim3 grid, block;
     size_t shared_bytes;
@@ -56,8 +56,10 @@ void fake_gpu_launch_body(dim3 grid, dim3 block, size_t shared_bytes, cudaStream
     const fake_gpu_kernel<Body> kernel = {grid, block, shared_bytes, body};
     fake_gpu_submit(stream, kernel.run, &kernel, sizeof(kernel));
 }
-#define TRM_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-    fake_gpu_launch_body(grid, block, shared_bytes, stream, [=]() { kernel(__VA_ARGS__); })
+#define TRM_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                            \
+    fake_gpu_launch_body(grid, block, shared_bytes, stream, [&](auto... fake_gpu_arguments) { \
+        return [=]() { kernel(fake_gpu_arguments...); };                                      \
+    }(__VA_ARGS__))
 #define TRM_SHARED(type, name) type *name = static_cast<type *>(fake_gpu_shared())
 
 static inline void __syncthreads(void)

@@ -1,0 +1,110 @@
+/*
+ * The runtime of an emulated GPU whose streams are queues: kernels, products and copies run in
+ * their turn, in some order of the streams, when the host asks for progress (tests/fake/device.h,
+ * which has the streams, events and plain memory). Beside what runtime.c has of them, this has what
+ * a whole trainer asks of a device.
+ *
+ * TRIREME_FAKE_GPUS: how many GPUs there are (as many as ranks on a node). TRIREME_FAKE_GPU_BYTES:
+ * free memory of each (4 GiB). TRIREME_FAKE_GPU_SEED: the order in which streams run.
+ */
+#include <cuda_runtime_api.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Of tests/fake/device.h, which includes the real header of the runtime. */
+void fake_launch(cudaStream_t stream, void (*run)(const void *argument), const void *argument,
+                 size_t bytes);
+void fake_seed(uint64_t seed);
+
+static long long number(const char *name, long long otherwise)
+{
+    const char *text = getenv(name);
+    return text != NULL && *text != '\0' ? atoll(text) : otherwise;
+}
+
+void fake_gpu_submit(cudaStream_t stream, void (*run)(const void *argument), const void *argument,
+                     size_t bytes)
+{
+    fake_launch(stream, run, argument, bytes);
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    *count = (int)number("TRIREME_FAKE_GPUS", 64);
+    return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int ordinal)
+{
+    const int rank = (int)number("OMPI_COMM_WORLD_RANK", 0);
+    (void)ordinal;
+    fake_seed((uint64_t)number("TRIREME_FAKE_GPU_SEED", 1) * 64 + (uint64_t)rank);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int ordinal)
+{
+    (void)ordinal;
+    *properties = (struct cudaDeviceProp){.name = "emulated GPU", .major = 9, .minor = 0};
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
+{
+    *total = (size_t)4 << 30;
+    *available = (size_t)number("TRIREME_FAKE_GPU_BYTES", (long long)*total);
+    return cudaSuccess;
+}
+
+/* Memory starts as NaN, whatever its type. */
+cudaError_t cudaMallocHost(void **memory, size_t bytes)
+{
+    if (posix_memalign(memory, 256, bytes) != 0)
+        return cudaErrorMemoryAllocation;
+    memset(*memory, 0xFF, bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void *memory)
+{
+    free(memory);
+    return cudaSuccess;
+}
+
+struct set {
+    char *to;
+    size_t pitch, width, height;
+    int value;
+};
+
+static void run_set(const void *argument)
+{
+    const struct set *s = argument;
+    for (size_t row = 0; row < s->height; row++)
+        memset(s->to + row * s->pitch, s->value, s->width);
+}
+
+cudaError_t cudaMemset2DAsync(void *to, size_t pitch, int value, size_t width, size_t height,
+                              cudaStream_t stream)
+{
+    const struct set set = {to, pitch, width, height, value};
+    if (width > pitch && height > 1)
+        return cudaErrorInvalidValue;
+    fake_launch(stream, run_set, &set, sizeof(set));
+    return cudaSuccess;
+}
+
+cudaError_t cudaFuncSetAttribute(const void *kernel, int attribute, int value)
+{
+    (void)kernel;
+    /* What an H100 gives a block. */
+    return attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && value <= 227 * 1024
+               ? cudaSuccess
+               : cudaErrorInvalidValue;
+}

@@ -1,0 +1,51 @@
+#!/bin/bash
+# A whole training on a device: the CPU's losses, the same bits on any number of data-parallel ranks
+# and in any order of the streams, and checkpoints that go to and fro between device and CPU.
+. "$(dirname "$0")/device.sh"
+
+on_cpu cpu 1
+device one 1
+near one cpu 6 1e-5 "the losses of the device are those of the CPU"
+for order in "2 2" "4 3" "2 4"; do
+    set -- $order
+    TRIREME_FAKE_GPU_SEED=$2 device "dp$1_$2" "$1"
+    same one "dp$1_$2" "data-parallel 1 and $1, streams in order $2"
+done
+device groups 4 --exchange-group-size 2 --ddp-bucket-size 0 --save-interval 2
+same one groups "ranks that sum in groups, a bucket per layer, and saves on the way"
+[ "$(ls -d "$scratch"/groups/checkpoints/step-* | wc -l)" = 3 ] || fail "three checkpoints"
+device recompute 2 --recompute-granularity full
+same one recompute "with and without recomputation"
+device fastest 2 --reduction fastest
+near fastest one 6 1e-5 "the vendor's reduction"
+
+on_cpu cpu_tp2 2 --tp 2
+device tp2 2 --tp 2
+near tp2 cpu_tp2 6 1e-5 "tensor-parallel 2: the losses of the CPU"
+TRIREME_FAKE_GPU_SEED=7 device tp2_dp2 4 --tp 2
+same tp2 tp2_dp2 "tensor-parallel 2: data-parallel 1 and 2"
+
+# To and fro.
+device_ends stopped 2 75 --exit-interval 3
+cp -r "$scratch/stopped" "$scratch/to_cpu"
+device stopped 4
+same one stopped "stopped on 2 ranks, resumed on 4"
+on_cpu to_cpu 1
+near to_cpu cpu 6 1e-5 "saved by the device, resumed on the CPU"
+says to_cpu 'device was cuda in the checkpoint and is cpu now'
+code=0
+train to_device 2 $short --device cpu --exit-interval 3 || code=$?
+[ "$code" = 75 ] || fail "a stop at step 3 exits 75, not $code"
+device to_device 1
+near to_device cpu 6 1e-5 "saved by the CPU, resumed on the device"
+
+# What can't be, said before anything is allocated or trained.
+TRIREME_FAKE_GPUS=1 device_ends gpus 2 78
+says gpus 'this node has 1 GPUs for its rank number 2; start one rank per GPU'
+TRIREME_FAKE_GPU_BYTES=1650000 device_ends memory 2 71 --micro-batch-size 2
+says memory 'needs 1.* MiB per GPU, has 1.6 MiB: use .*--micro-batch-size 1'
+[ -z "$(ls "$scratch/memory/checkpoints" 2>/dev/null)" ] || fail "a run that has no memory saves"
+TRIREME_FAKE_GPU_BYTES=100000 device_ends nothing 1 71
+says nothing 'neither recomputation nor a smaller micro batch is enough'
+pass "too few GPUs, and too little memory, are told in one sentence with what would fit"
+finish
