@@ -1,5 +1,6 @@
 #include "trainer/evaluate.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -84,7 +85,10 @@ enum trm_status trm_evaluate(struct trm_run *run, struct trm_error *err)
     if (status != TRM_OK)
         return status;
     run->state.valid_loss = total / tokens;
-    status = trm_metrics_validation(&run->metrics, run->state.step, run->state.valid_loss,
-                                    (double)(trm_clock_now_ns() - begin_ns) / 1e6, err);
-    return trm_agree(run->world, status, err);
+    if (!isfinite(run->state.valid_loss)) /* on all ranks alike */
+        return trm_error_set(err, TRM_ERR_NUMERICS, "step %lld: the validation loss is %g",
+                             (long long)run->state.step, run->state.valid_loss);
+    trm_metrics_validation(&run->metrics, run->state.step, run->state.valid_loss,
+                           (double)(trm_clock_now_ns() - begin_ns) / 1e6);
+    return TRM_OK;
 }

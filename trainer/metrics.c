@@ -3,7 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,16 +17,37 @@
 
 #define LINE_BYTES 1024
 
-/* One write(2) for a whole line, so that readers never see half of one. */
-static enum trm_status write_line(int fd, const char *line, int length, struct trm_error *err)
+/* Takes back the beginning of a line that found no more room. */
+static void take_back(int fd, ssize_t written)
 {
-    ssize_t written = write(fd, line, (size_t)length);
+    struct stat info;
 
-    if (written < 0)
-        return trm_error_set_errno(err, errno, "could not write to metrics.jsonl");
-    if (written < length) /* a regular file that is cut short: the disk is full */
-        return trm_error_set_errno(err, ENOSPC, "could not write to metrics.jsonl");
-    return TRM_OK;
+    if (written > 0 && fstat(fd, &info) == 0 && info.st_size >= written)
+        (void)!ftruncate(fd, info.st_size - written);
+}
+
+/* One write(2) for a whole line, so that readers never see half of one. */
+static void write_line(struct trm_metrics *metrics, const char *line, int length)
+{
+    ssize_t written = write(metrics->fd, line, (size_t)length);
+    /* A regular file that is cut short: the disk is full. */
+    int reason = written < 0 ? errno : ENOSPC;
+    struct trm_error error;
+
+    if (written < length) {
+        take_back(metrics->fd, written);
+        if (metrics->missing++ > 0)
+            return;
+        (void)trm_error_set_errno(&error, reason, "could not write to metrics.jsonl");
+        trm_log(&metrics->log, TRM_LOG_WARNING,
+                "%s; training goes on, and lines are missing there until it can be written",
+                error.text);
+    } else if (metrics->missing > 0) {
+        trm_log(&metrics->log, TRM_LOG_INFO,
+                "metrics.jsonl can be written again; %" PRId64 " lines are missing there",
+                metrics->missing);
+        metrics->missing = 0;
+    }
 }
 
 /* For people. Nobody may be there any more to read it (a closed pipe): training goes on. */
@@ -104,14 +125,13 @@ void trm_metrics_close(struct trm_metrics *metrics)
     metrics->fd = -1;
 }
 
-enum trm_status trm_metrics_step(struct trm_metrics *metrics, const struct trm_step_metrics *m,
-                                 struct trm_error *err)
+void trm_metrics_step(struct trm_metrics *metrics, const struct trm_step_metrics *m)
 {
     char line[LINE_BYTES], samples[32], rate[32];
     int length;
 
     if (metrics->fd < 0)
-        return TRM_OK;
+        return;
     if (m->step % metrics->log_interval == 0 || m->step == 1 || m->step == metrics->train_iters) {
         length = snprintf(line, sizeof line,
                           "step %6lld/%lld | loss %8.5f | grad norm %7.4f | lr %.3e | %8.1f ms | "
@@ -129,56 +149,51 @@ enum trm_status trm_metrics_step(struct trm_metrics *metrics, const struct trm_s
                       (long long)m->step, m->loss, m->grad_norm, m->learning_rate, m->step_ms,
                       m->tokens_per_second, (long long)m->samples, (unsigned long long)m->data_hash,
                       trm_clock_utc_s());
-    return write_line(metrics->fd, line, length, err);
+    write_line(metrics, line, length);
 }
 
-enum trm_status trm_metrics_validation(struct trm_metrics *metrics, int64_t step, double loss,
-                                       double milliseconds, struct trm_error *err)
+void trm_metrics_validation(struct trm_metrics *metrics, int64_t step, double loss,
+                            double milliseconds)
 {
     char line[LINE_BYTES];
     int length;
 
     if (metrics->fd < 0)
-        return TRM_OK;
-    if (!isfinite(loss))
-        return trm_error_set(err, TRM_ERR_NUMERICS, "step %lld: the validation loss is %g",
-                             (long long)step, loss);
+        return;
     length = snprintf(line, sizeof line, "step %6lld/%lld | validation loss %8.5f | %.1f ms\n",
                       (long long)step, (long long)metrics->train_iters, loss, milliseconds);
     show_line(line, length);
     length = snprintf(line, sizeof line,
                       "{\"step\": %lld, \"validation_loss\": %.17g, \"validation_ms\": %.3f}\n",
                       (long long)step, loss, milliseconds);
-    return write_line(metrics->fd, line, length, err);
+    write_line(metrics, line, length);
 }
 
-enum trm_status trm_metrics_bad_step(struct trm_metrics *metrics,
-                                     const struct trm_bad_step_metrics *bad, struct trm_error *err)
+void trm_metrics_bad_step(struct trm_metrics *metrics, const struct trm_bad_step_metrics *bad)
 {
     char line[LINE_BYTES];
     int length;
 
     if (metrics->fd < 0)
-        return TRM_OK;
+        return;
     length = snprintf(line, sizeof line,
                       "{\"step\": %lld, \"bad_step\": %lld, \"reason\": \"%s\", \"action\": "
                       "\"%s\", \"bad_samples\": [%lld, %lld], \"lineage\": %lld}\n",
                       (long long)bad->step, (long long)bad->bad_step, bad->reason, bad->action,
                       (long long)bad->first, (long long)(bad->next - bad->first),
                       (long long)bad->lineage);
-    return write_line(metrics->fd, line, length, err);
+    write_line(metrics, line, length);
 }
 
-enum trm_status trm_metrics_diverged(struct trm_metrics *metrics, int64_t step, bool known,
-                                     const char *ranks, struct trm_error *err)
+void trm_metrics_diverged(struct trm_metrics *metrics, int64_t step, bool known, const char *ranks)
 {
     char line[LINE_BYTES];
     int length;
 
     if (metrics->fd < 0)
-        return TRM_OK;
+        return;
     length = snprintf(line, sizeof line,
                       "{\"step\": %lld, \"diverged\": \"%s\", \"majority_is_right\": %s}\n",
                       (long long)step, ranks, known ? "true" : "false");
-    return write_line(metrics->fd, line, length, err);
+    write_line(metrics, line, length);
 }

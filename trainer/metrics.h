@@ -1,17 +1,23 @@
 /* What a run tells: a line per step for people (standard output of rank 0), and metrics.jsonl for
  * programs: one JSON object per step, with the time at which it was done (as events.jsonl has it),
- * and per validation. Only rank 0 writes. */
+ * and per validation. Only rank 0 writes.
+ *
+ * A line that a full or failing disk does not take is missing, and no reason to end a run: that is
+ * told once, and once more when lines are written again. Half a line is never left. */
 #ifndef TRM_TRAINER_METRICS_H
 #define TRM_TRAINER_METRICS_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/log.h"
 #include "base/status.h"
 
 struct trm_metrics {
     int fd; /* of metrics.jsonl; -1 on other ranks */
     int64_t train_iters, log_interval;
+    struct trm_log log;
+    int64_t missing; /* lines since the file took one */
 };
 
 struct trm_step_metrics {
@@ -36,14 +42,11 @@ enum trm_status trm_metrics_open(struct trm_metrics *metrics, const char *run_di
                                  struct trm_error *err);
 void trm_metrics_close(struct trm_metrics *metrics);
 
-enum trm_status trm_metrics_step(struct trm_metrics *metrics, const struct trm_step_metrics *step,
-                                 struct trm_error *err);
-enum trm_status trm_metrics_validation(struct trm_metrics *metrics, int64_t step, double loss,
-                                       double milliseconds, struct trm_error *err);
-enum trm_status trm_metrics_bad_step(struct trm_metrics *metrics,
-                                     const struct trm_bad_step_metrics *bad, struct trm_error *err);
+void trm_metrics_step(struct trm_metrics *metrics, const struct trm_step_metrics *step);
+void trm_metrics_validation(struct trm_metrics *metrics, int64_t step, double loss,
+                            double milliseconds);
+void trm_metrics_bad_step(struct trm_metrics *metrics, const struct trm_bad_step_metrics *bad);
 /* `ranks`: "rank 2 (node3)", those that deviate, or, when that is not known, those that differ. */
-enum trm_status trm_metrics_diverged(struct trm_metrics *metrics, int64_t step, bool known,
-                                     const char *ranks, struct trm_error *err);
+void trm_metrics_diverged(struct trm_metrics *metrics, int64_t step, bool known, const char *ranks);
 
 #endif

@@ -86,8 +86,7 @@ enum trm_status trm_numbers_scan(struct trm_run *run, struct trm_error *err)
 }
 
 /* A line of metrics.jsonl about the bad step, which stands among those of step `at`. */
-static enum trm_status record(struct trm_run *run, int64_t at, const char *action,
-                              struct trm_error *err)
+static void record(struct trm_run *run, int64_t at, const char *action)
 {
     static const char *const reasons[] = {[TRM_GUARD_SOUND] = "state not finite",
                                           [TRM_GUARD_NOT_FINITE] = "not finite",
@@ -100,7 +99,7 @@ static enum trm_status record(struct trm_run *run, int64_t at, const char *actio
                                         .next = run->tried.next,
                                         .lineage = run->state.lineage};
 
-    return trm_agree(run->world, trm_metrics_bad_step(&run->metrics, &line, err), err);
+    trm_metrics_bad_step(&run->metrics, &line);
 }
 
 /* The end, in the words that `err` holds and `why`. */
@@ -109,7 +108,7 @@ static enum trm_status stop(struct trm_run *run, const char *why, struct trm_err
     struct trm_error bad = *err;
 
     (void)trm_saving_wait(run, NULL); /* what was begun is from before, and sound */
-    (void)record(run, run->tried.step, "stop", NULL);
+    record(run, run->tried.step, "stop");
     return trm_error_set(err, TRM_ERR_NUMERICS, "%s; %s", bad.text, why);
 }
 
@@ -136,7 +135,8 @@ static enum trm_status skip_samples(struct trm_run *run, struct trm_error *err)
     trm_log(&run->log, TRM_LOG_WARNING,
             "%s; skipped samples %" PRId64 " to %" PRId64 " (try %d of at most %" PRId64 ")",
             bad.text, tried->first, tried->next - 1, state->skips_in_row, most);
-    return record(run, tried->step, "skip", err);
+    record(run, tried->step, "skip");
+    return TRM_OK;
 }
 
 /* The state is back; what was skipped before stays so, and the samples of the bad steps join in.
@@ -201,12 +201,12 @@ static enum trm_status go_on(struct trm_run *run, struct trm_error *err)
     status = trm_agree(run->world, status, err);
     if (status == TRM_OK)
         status = trm_agree(run->world, trm_run_start_reader(run, err), err);
-    if (status == TRM_OK)
-        status = record(run, run->state.step, "rollback", err);
+    if (status != TRM_OK)
+        return status;
+    record(run, run->state.step, "rollback");
     /* Durable before anything is built on it: a restart must not train on what was left out. */
     run->saved_step = -1;
-    if (status == TRM_OK)
-        status = trm_saving_begin(run, err);
+    status = trm_saving_begin(run, err);
     if (status == TRM_OK)
         status = trm_saving_wait(run, err);
     if (status == TRM_OK && run->saved_step == run->state.step)

@@ -120,7 +120,7 @@ static enum trm_status accuse(struct trm_run *run, uint64_t digest, int64_t step
         list_ranks(run, cards, suspects, who, sizeof who);
         if (known)
             trm_flight_blame(run->flight, first_of(suspects, run->world->size));
-        (void)trm_metrics_diverged(&run->metrics, step, known, who, NULL);
+        trm_metrics_diverged(&run->metrics, step, known, who);
         status = trm_error_set(
             err, TRM_ERR_DIVERGED,
             known ? "step %" PRId64 ": the parameters of %s are not those of the other "

@@ -210,7 +210,8 @@ static enum trm_status open_run_dir(struct trm_run *run, struct trm_error *err)
 
     run->metrics = (struct trm_metrics){.fd = -1,
                                         .train_iters = run->config->train_iters,
-                                        .log_interval = run->config->log_interval};
+                                        .log_interval = run->config->log_interval,
+                                        .log = run->log};
     if (run->world->rank == 0) {
         status = trm_file_make_directories(run->config->run_dir, err);
         if (status == TRM_OK)
@@ -296,10 +297,9 @@ static enum trm_status loop(struct trm_run *run, bool *stopped, struct trm_error
         status = trm_step(run, stopped, &metrics, err);
         if (status == TRM_OK && *stopped)
             return TRM_OK;
-        if (status == TRM_OK)
-            status = trm_agree(run->world, trm_metrics_step(&run->metrics, &metrics, err), err);
         if (status != TRM_OK)
             return status;
+        trm_metrics_step(&run->metrics, &metrics);
         int64_t step = run->state.step;
         if (divides(config->eval_interval, step) && step < config->train_iters)
             status = trm_evaluate(run, err);

@@ -1,11 +1,14 @@
-/* What metrics.jsonl keeps when a run goes on from a step. */
+/* What metrics.jsonl keeps when a run goes on from a step, and when its disk is full. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -71,12 +74,71 @@ static void a_line_that_was_cut_off_goes(void **state)
     must_keep(FIRST "noise\n\n", 3, FIRST);
 }
 
+/* Files of this process may have `bytes` from now on. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void a_full_disk_costs_whole_lines_and_is_told_once(void **state)
+{
+    (void)state;
+    struct trm_error err;
+    struct trm_bad_step_metrics bad = {
+        .step = 1, .bad_step = 1, .reason = "not finite", .action = "skip", .next = 8};
+    char directory[] = "/tmp/trireme-metrics-XXXXXX", path[TRM_PATH_BYTES], told[4096] = "", *text;
+    size_t bytes;
+    int pipes[2]; /* no file, and so without a limit */
+    struct stat info;
+
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof path, "%s/metrics.jsonl", directory);
+    assert_int_equal(pipe(pipes), 0);
+    struct trm_metrics metrics = {.fd = -1,
+                                  .train_iters = 10,
+                                  .log_interval = 1,
+                                  .log = {.level = TRM_LOG_INFO, .rank = -1, .fd = pipes[1]}};
+    assert_int_equal(trm_metrics_open(&metrics, directory, 0, &err), TRM_OK);
+    trm_metrics_bad_step(&metrics, &bad);
+    assert_int_equal(stat(path, &info), 0);
+    /* Half of the next line has room: a disk that fills up in the middle of it. */
+    (void)signal(SIGXFSZ, SIG_IGN);
+    limit_files((rlim_t)info.st_size + 40);
+    bad.bad_step = 2;
+    trm_metrics_bad_step(&metrics, &bad);
+    trm_metrics_bad_step(&metrics, &bad);
+    limit_files(RLIM_INFINITY);
+    bad.bad_step = 3;
+    trm_metrics_bad_step(&metrics, &bad);
+    trm_metrics_close(&metrics);
+
+    assert_int_equal(trm_file_read_all(path, 1 << 20, &text, &bytes, &err), TRM_OK);
+    assert_int_equal(bytes, 2 * info.st_size);
+    assert_non_null(strstr(text, "\"bad_step\": 1"));
+    assert_null(strstr(text, "\"bad_step\": 2"));
+    assert_non_null(strstr(text, "}\n{\"step\": 1, \"bad_step\": 3"));
+    free(text);
+    assert_true(read(pipes[0], told, sizeof told - 1) > 0);
+    const char *first = strstr(told, "warning: could not write to metrics.jsonl: ");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "warning"));
+    assert_non_null(strstr(first, "can be written again; 2 lines are missing"));
+    close(pipes[0]);
+    close(pipes[1]);
+    assert_int_equal(trm_file_remove_tree(directory, &err), TRM_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_of_later_steps_go),
         cmocka_unit_test(lines_of_earlier_steps_stay),
         cmocka_unit_test(a_line_that_was_cut_off_goes),
+        cmocka_unit_test(a_full_disk_costs_whole_lines_and_is_told_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
