@@ -2,7 +2,8 @@
  * What the files that call HDF5 share. Internal to checkpoint/; nothing outside sees HDF5.
  *
  * HDF5 takes one global lock and keeps its error settings for the whole process: every entry point
- * begins with trm_h5_quiet_begin and ends with trm_h5_quiet_end.
+ * begins with trm_h5_quiet_begin and ends with trm_h5_quiet_end. HDF5's names of flags and types
+ * are macros that open the library, so none of them stands before that.
  */
 #ifndef TRM_CHECKPOINT_H5_H
 #define TRM_CHECKPOINT_H5_H

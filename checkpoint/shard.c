@@ -103,7 +103,7 @@ static hid_t access_plan(void)
     return plan;
 }
 
-static enum trm_status create(const char *path, unsigned flags,
+static enum trm_status create(const char *path, bool in_memory,
                               const struct trm_shard_identity *identity, enum trm_type type,
                               const struct trm_slice_set *set, struct trm_ckpt_file *file,
                               struct trm_error *err)
@@ -115,9 +115,9 @@ static enum trm_status create(const char *path, unsigned flags,
     hid_t plan = access_plan();
     hid_t element = trm_h5_element_type(type);
     /* HDF5's usual driver looks behind a link for the file's name, and there is none. */
-    if (plan >= 0 && flags == H5F_ACC_TRUNC && H5Pset_fapl_stdio(plan) < 0)
+    if (plan >= 0 && in_memory && H5Pset_fapl_stdio(plan) < 0)
         element = -1;
-    hid_t handle = H5Fcreate(path, flags, H5P_DEFAULT, plan);
+    hid_t handle = H5Fcreate(path, in_memory ? H5F_ACC_TRUNC : H5F_ACC_EXCL, H5P_DEFAULT, plan);
     if (handle < 0 || plan < 0 || element < 0) {
         status = trm_h5_error(err, TRM_ERR_IO, "create", path);
         goto cleanup;
@@ -152,7 +152,7 @@ enum trm_status trm_shard_create(const char *path, const struct trm_shard_identi
                                  enum trm_type type, const struct trm_slice_set *set,
                                  struct trm_ckpt_file *file, struct trm_error *err)
 {
-    return create(path, H5F_ACC_EXCL, identity, type, set, file, err);
+    return create(path, false, identity, type, set, file, err);
 }
 
 enum trm_status trm_shard_create_in(int fd, const struct trm_shard_identity *identity,
@@ -161,7 +161,7 @@ enum trm_status trm_shard_create_in(int fd, const struct trm_shard_identity *ide
 {
     char path[64];
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    return create(path, H5F_ACC_TRUNC, identity, type, set, file, err);
+    return create(path, true, identity, type, set, file, err);
 }
 
 static enum trm_status check_dataset(hid_t handle, const char *path, const char *name,

@@ -96,6 +96,24 @@ must_train straight 1 --train-iters $((newest + 2)) --lr-decay-iters 20 --eval-i
 [ "$(hidden $name)" = 0 ] || fail "the stage of the killed save is still there"
 pass "killed at about step $newest with a save each step: resumed, equal, leftovers removed"
 
+# A disk that takes neither checkpoints nor metrics: the run may write files of 8 KiB.
+cat >"$scratch/small_files" <<'SH'
+#!/bin/bash
+trap '' XFSZ
+ulimit -f 8
+exec "$TRIREME_BIN/trireme-train" "$@"
+SH
+chmod +x "$scratch/small_files"
+code=0
+OMPI_MCA_btl=self TRAINER="$scratch/small_files" train files 1 $saves --train-iters 60 --log-interval 60 || code=$?
+[ "$code" = 74 ] || fail "a last save that fails exits 74, not $code: $(cat "$scratch/files.err")"
+grep -q '^step *60/60' "$scratch/files.out" || fail "training did not go on to step 60: $(cat "$scratch/files.err")"
+[ "$(grep -c 'could not write to metrics.jsonl.*training goes on' "$scratch/files.err")" = 1 ] ||
+    fail "it is not told once that metrics are missing: $(cat "$scratch/files.err")"
+python3 -c 'import json, sys; [json.loads(line) for line in open(sys.argv[1])]' "$scratch/files/metrics.jsonl" ||
+    fail "metrics.jsonl has half a line"
+pass "no room for checkpoints and metrics: told, trained to the end, exit 74"
+
 # A disk that fills up: told with its cause, training goes on, the older checkpoint is kept.
 disk=$scratch/disk
 mkdir -p "$disk"

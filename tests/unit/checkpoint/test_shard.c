@@ -1,14 +1,18 @@
 /* Slices and shards: cut, written, read back; and by another program. */
 #include "fixture.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/hash.h"
 #include "checkpoint/shard.h"
+#include "checkpoint/skeleton.h"
 #include "checkpoint/verify.h"
 
 static void long_pieces_are_cut_into_contiguous_slices_of_at_most_8_mib(void **state)
@@ -196,9 +200,35 @@ static void h5py_reads_what_the_format_page_promises(void **state)
     fixture_directory_free(directory);
 }
 
+/* HDF5 can't close a file that has no room, and would stumble over it when the process ends. */
+static void a_process_ends_well_after_a_shard_had_no_room(void **state)
+{
+    (void)state;
+    int ended = 0;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        const struct rlimit limit = {4096, 4096};
+        const struct trm_shard_identity identity = {.run_id = "run", .shard_count = 1};
+        struct trm_slice slice = {.rect = {0, 0, 1000, 1000}};
+        struct trm_slice_set set = {.count = 1, .slices = &slice, .elements = {1000000}};
+        struct trm_ckpt_file file = {.name = "shard-00000.h5"};
+        struct trm_skeleton skeleton;
+        (void)signal(SIGXFSZ, SIG_IGN);
+        if (setrlimit(RLIMIT_FSIZE, &limit) != 0 ||
+            trm_skeleton_make(&identity, TRM_F32, &set, &file, &skeleton, NULL) != TRM_ERR_IO)
+            _exit(2);
+        exit(0);
+    }
+    assert_true(child > 0 && waitpid(child, &ended, 0) == child);
+    assert_int_equal(ended, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        /* First: in a process that has not used HDF5 yet. */
+        cmocka_unit_test(a_process_ends_well_after_a_shard_had_no_room),
         cmocka_unit_test(long_pieces_are_cut_into_contiguous_slices_of_at_most_8_mib),
         cmocka_unit_test(a_piece_outside_its_tensor_is_refused),
         cmocka_unit_test(a_shard_comes_back_in_every_type),
