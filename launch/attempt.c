@@ -14,6 +14,7 @@
 
 #define CLAIM_BYTES ((size_t)4096)
 #define MAX_ATTEMPT INT64_C(99999999)
+#define PATIENCE_MS 2000 /* more than a lease, of which a look is a second apart from the next */
 
 static enum trm_status claim_path(const struct trm_attempts *attempts, const char *word,
                                   int64_t attempt, char path[TRM_PATH_BYTES], struct trm_error *err)
@@ -245,6 +246,20 @@ enum trm_status trm_attempts_check(const struct trm_attempts *attempts,
     if (status == TRM_OK && !is_newest(claim, &newest))
         status = give_way(&newest, err);
     return status;
+}
+
+int64_t trm_attempts_owned_ms(int64_t lease_ms)
+{
+    return lease_ms + PATIENCE_MS;
+}
+
+int64_t trm_attempts_wait_ms(const struct trm_claim *before)
+{
+    int64_t lives_ms = trm_attempts_owned_ms(before->lease_ms) + before->lease_ms;
+
+    if (before->attempt == 0 || before->ended)
+        return 0;
+    return lives_ms + lives_ms / 10 + 200; /* clocks of two hosts */
 }
 
 enum trm_status trm_attempts_end(const struct trm_attempts *attempts, const struct trm_claim *claim,

@@ -10,8 +10,9 @@
  *
  * A claim is written to a file of its own and given its name by link(2), which one of two callers
  * wins on every file system, NFS included (its reply may be lost: the nonce under the name tells).
- * The newest claim owns the run: a supervisor looks again every second, and one that finds a newer
- * claim, or cannot look for as long as a lease, ends its job.
+ * The newest claim owns the run: a supervisor looks again every second, one that finds a newer
+ * claim ends its job, and one that cannot look prolongs no lease after trm_attempts_owned_ms. What
+ * a look found is as old as the look's beginning, however long the file system took over it.
  *
  * Calls block on the file system; the supervisor makes them on a thread beside its loop.
  */
@@ -59,6 +60,15 @@ enum trm_status trm_attempts_claim(const struct trm_attempts *attempts, struct t
 /* TRM_OK while `claim` is the newest, TRM_ERR_MISMATCH naming who made a newer one. */
 enum trm_status trm_attempts_check(const struct trm_attempts *attempts,
                                    const struct trm_claim *claim, struct trm_error *err);
+
+/* For how long after the beginning of a look that found its claim the newest a supervisor with this
+ * lease may prolong leases. Looks are a second apart, and a file system may be slow. */
+int64_t trm_attempts_owned_ms(int64_t lease_ms);
+
+/* From a claim on, how long ranks may live of the one that it follows: its supervisor may have
+ * looked just before, and prolonged leases to the end of what that gave it. 0: none can be alive.
+ */
+int64_t trm_attempts_wait_ms(const struct trm_claim *before);
 
 /* Notes that nothing of the attempt is left. */
 enum trm_status trm_attempts_end(const struct trm_attempts *attempts, const struct trm_claim *claim,

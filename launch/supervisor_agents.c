@@ -41,10 +41,8 @@ static void acknowledge(struct agent *agent, int64_t number, int64_t now_ns)
     struct trm_message message = {.type = TRM_MESSAGE_ACK, .number = number};
     bool doomed = s->state == TRM_RUN_FENCING && s->fence_sent &&
                   agent->asked == s->claim.attempt && agent->dead < s->claim.attempt;
-    bool owned = s->claim.attempt == 0 ||
-                 now_ns - s->claim_checked_ns < s->config->lease_ms * 1000000 + INT64_C(2000000000);
 
-    if (doomed || !owned)
+    if (doomed || !trm_supervisor_owns(s, now_ns))
         return;
     agent->acked_ns = now_ns;
     trm_supervisor_send(agent, &message);

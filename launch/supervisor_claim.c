@@ -3,6 +3,14 @@
 #include "launch/supervisor_parts.h"
 
 #define CLAIM_CHECK_NS INT64_C(1000000000)
+#define LOOK_AGAIN_MS  100
+
+bool trm_supervisor_owns(const struct trm_supervisor *s, int64_t now_ns)
+{
+    int64_t owned_ms = trm_attempts_owned_ms(s->config->lease_ms);
+
+    return s->claim.attempt == 0 || now_ns - s->claim_checked_ns < owned_ms * 1000000;
+}
 
 static void run_claim(uv_work_t *request)
 {
@@ -13,19 +21,15 @@ static void run_claim(uv_work_t *request)
                                             &s->claiming.error);
 }
 
+/* A claim that took long to make may not be the newest any more: it is looked at first. */
 static void on_waited(uv_timer_t *timer)
 {
-    trm_supervisor_event(timer->data, TRM_EVENT_CLAIMED);
-}
+    struct trm_supervisor *s = timer->data;
 
-/* Ranks of a supervisor that never said that they are gone: its leases must be over. It may renew
- * them for as long as it can't look at its claim, which is a lease too. What went before a claim of
- * our own is ours, and was fenced. */
-static int64_t inherited_wait_ms(const struct trm_claim *before, bool first)
-{
-    if (!first || before->attempt == 0 || before->ended)
-        return 0;
-    return 2 * before->lease_ms + before->lease_ms / 5 + 200;
+    if (trm_supervisor_owns(s, trm_clock_now_ns()))
+        trm_supervisor_event(s, TRM_EVENT_CLAIMED);
+    else
+        uv_timer_start(timer, on_waited, LOOK_AGAIN_MS, 0);
 }
 
 static void on_claimed(uv_work_t *request, int status)
@@ -45,11 +49,12 @@ static void on_claimed(uv_work_t *request, int status)
         trm_supervisor_event(s, TRM_EVENT_SUPERSEDED);
         return;
     }
-    wait_ms = inherited_wait_ms(&work->before, first);
+    /* What went before a claim of our own is ours, and was fenced. */
+    wait_ms = first ? trm_attempts_wait_ms(&work->before) : 0;
     s->claim = work->claim;
-    s->claim_checked_ns = trm_clock_now_ns();
+    s->claim_checked_ns = work->began_ns;
     if (first)
-        s->inherited_until_ns = s->claim_checked_ns + wait_ms * 1000000;
+        s->inherited_until_ns = trm_clock_now_ns() + wait_ms * 1000000;
     if (s->state != TRM_RUN_CLAIMING) /* a stop came between */
         return;
     if (wait_ms > 0)
@@ -63,6 +68,7 @@ static void on_claimed(uv_work_t *request, int status)
 void trm_supervisor_claim(struct trm_supervisor *s)
 {
     s->claim.step = s->best_step;
+    s->claiming.began_ns = trm_clock_now_ns();
     if (!trm_supervisor_work(s, &s->claiming, run_claim, on_claimed)) {
         trm_supervisor_end_with(s, TRM_EXIT_SOFTWARE, "could not begin to claim an attempt");
         trm_supervisor_event(s, TRM_EVENT_SUPERSEDED);
@@ -87,7 +93,7 @@ static void on_checked(uv_work_t *request, int status)
     if (status == UV_ECANCELED || s->claiming.busy || work->claim.attempt != s->claim.attempt)
         return;
     if (work->status == TRM_OK) {
-        s->claim_checked_ns = trm_clock_now_ns();
+        s->claim_checked_ns = work->began_ns;
     } else if (work->status == TRM_ERR_MISMATCH) {
         trm_supervisor_end_with(s, TRM_EXIT_UNAVAILABLE, "%s; this one gives way",
                                 work->error.text);
@@ -101,5 +107,6 @@ void trm_supervisor_claim_check_tick(struct trm_supervisor *s, int64_t now_ns)
         now_ns - s->claim_checked_ns < CLAIM_CHECK_NS || s->checking_claim.busy)
         return;
     s->checking_claim.claim = s->claim;
+    s->checking_claim.began_ns = now_ns;
     (void)trm_supervisor_work(s, &s->checking_claim, run_check, on_checked);
 }

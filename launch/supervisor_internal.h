@@ -68,6 +68,7 @@ struct file_work {
     bool busy;
     enum trm_status status;
     struct trm_error error;
+    int64_t began_ns; /* what it finds is as old as that */
     struct trm_claim claim, before;
     char *text;             /* owned */
     struct trm_host *names; /* owned */
@@ -99,7 +100,7 @@ struct trm_supervisor {
     int64_t entered_ns; /* into the state */
 
     struct file_work claiming, checking_claim, status_work, exclude_work, ending;
-    int64_t claim_checked_ns;   /* the claim was ours then */
+    int64_t claim_checked_ns;   /* the claim was ours then: the look's beginning */
     int64_t inherited_until_ns; /* ranks of the supervisor before may be alive until then */
 
     /* The attempt. */

@@ -51,6 +51,8 @@ void trm_supervisor_check_lost(struct agent *agent);
 
 /* supervisor_claim.c */
 void trm_supervisor_claim(struct trm_supervisor *s);
+/* Whether the claim was looked at lately enough to act upon it. */
+bool trm_supervisor_owns(const struct trm_supervisor *s, int64_t now_ns);
 void trm_supervisor_claim_check_tick(struct trm_supervisor *s, int64_t now_ns);
 
 /* supervisor_job.c */

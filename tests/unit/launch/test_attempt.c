@@ -161,6 +161,26 @@ static int remove_directory(void **state)
     return trm_file_remove_tree(directory, &err) == TRM_OK ? 0 : -1;
 }
 
+/* Whoever follows waits until the last lease is over that the one before could have prolonged: it
+ * looked just before it was followed, and answered a beat at the very end of what that gave it. */
+static void a_claim_is_waited_out_for_longer_than_its_ranks_can_live(void **state)
+{
+    static const int64_t leases_ms[] = {50, 1000, 3000, 8999, 9001, 60000, 3600000};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof leases_ms / sizeof *leases_ms; i++) {
+        struct trm_claim before = claim_of("login1");
+        before.lease_ms = leases_ms[i];
+        assert_int_equal(trm_attempts_wait_ms(&before), 0); /* there was none */
+        before.attempt = 7;
+        int64_t lives_ms = trm_attempts_owned_ms(before.lease_ms) + before.lease_ms;
+        assert_true(trm_attempts_owned_ms(before.lease_ms) >= before.lease_ms);
+        assert_true(trm_attempts_wait_ms(&before) >= lives_ms + lives_ms / 10);
+        before.ended = true;
+        assert_int_equal(trm_attempts_wait_ms(&before), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +188,7 @@ int main(void)
         cmocka_unit_test(claims_count_up_and_the_newest_owns_the_run),
         cmocka_unit_test(what_another_supervisor_took_over_is_not_taken_back),
         cmocka_unit_test(no_two_win_the_same_number),
+        cmocka_unit_test(a_claim_is_waited_out_for_longer_than_its_ranks_can_live),
         cmocka_unit_test(a_damaged_claim_is_an_error_and_no_fresh_start),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);

@@ -394,34 +394,6 @@ static void mpirun_is_not_killed_while_it_passes_on_what_ranks_said_last(void **
     fake_run_destroy(&run);
 }
 
-/* A supervisor that leaves before the ranks of the one before it can all be dead does not say that
- * they are. */
-static void a_stop_while_a_predecessor_is_waited_out_leaves_it_to_the_next(void **state)
-{
-    static const char claim[] = "{\"attempt\": 1, \"nonce\": \"0000000000000001\", \"host\": "
-                                "\"login9\", \"pid\": 1, \"step\": 5, \"lease_ms\": 20000, "
-                                "\"preempted\": 0, \"time\": \"2026-01-01T00:00:00Z\"}\n";
-    struct fake_run run;
-    char path[TRM_PATH_BYTES];
-
-    (void)state;
-    fake_run_create(&run, 2, 1, BEAT_MS);
-    snprintf(path, sizeof path, "%s/run/supervisor", run.root);
-    assert_int_equal(trm_file_make_directories(path, NULL), TRM_OK);
-    snprintf(path, sizeof path, "%s/run/supervisor/attempt-00000001", run.root);
-    assert_int_equal(trm_file_write_all(path, claim, strlen(claim), false, NULL), TRM_OK);
-    fake_run_supervise(&run, 2, FAKE_RUN_LAUNCHER, calm);
-    fake_run_join(&run, 0, 2);
-    snprintf(path, sizeof path, "%s/run/supervisor/attempt-00000002", run.root);
-    FAKE_RUN_WAIT(&run, trm_file_exists(path));
-    kill(run.supervisor, SIGTERM);
-    assert_int_equal(fake_run_end(&run), TRM_EXIT_REQUEUE);
-    assert_int_equal(fake_run_launches(&run), 0);
-    snprintf(path, sizeof path, "%s/run/supervisor/ended-00000002", run.root);
-    assert_false(trm_file_exists(path));
-    fake_run_destroy(&run);
-}
-
 /* Whoever is heard first says it; the node of the rank that all of them name is left out. */
 static void ranks_that_diverge_have_the_node_of_the_named_one_left_out(void **state)
 {
@@ -476,7 +448,6 @@ int main(void)
         cmocka_unit_test(a_stop_between_two_attempts_waits_for_the_next_one_to_save),
         cmocka_unit_test(an_agent_of_another_build_is_replaced_once_and_then_left_out),
         cmocka_unit_test(mpirun_is_not_killed_while_it_passes_on_what_ranks_said_last),
-        cmocka_unit_test(a_stop_while_a_predecessor_is_waited_out_leaves_it_to_the_next),
         cmocka_unit_test(ranks_that_diverge_have_the_node_of_the_named_one_left_out),
         cmocka_unit_test(a_lost_node_is_blamed_and_not_one_whose_daemon_ended_with_it),
         cmocka_unit_test(two_interrupts_end_it_while_it_fences),

@@ -1,0 +1,120 @@
+/* What supervisors owe each other: claims that are looked at, waited out, and left. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/status.h"
+#include "fake_run.h"
+
+#define BEAT_MS 50
+
+/* Long where a busy machine must lapse nothing. */
+static const char *const calm[] = {"--heartbeat-interval-ms", "50", "--lease-ms", "20000", NULL};
+/* Short where what is tested is a lapse. */
+static const char *const hasty[] = {
+    "--heartbeat-interval-ms", "50",  "--lease-ms", "1000", "--node-wait-ms", "2000",
+    "--node-retry-ms",         "300", NULL};
+
+/* Up to the first step of the first attempt. */
+static void reach_first_step(struct fake_run *run)
+{
+    fake_run_join(run, 0, run->nodes);
+    FAKE_RUN_WAIT(run, fake_run_launches(run) == 1);
+    fake_run_step(run, 1);
+    FAKE_RUN_WAIT(run, fake_run_tells(run, "\"event\":\"recovered\",\"attempt\":1"));
+}
+
+/* A supervisor that leaves before the ranks of the one before it can all be dead does not say that
+ * they are. */
+static void a_stop_while_a_predecessor_is_waited_out_leaves_it_to_the_next(void **state)
+{
+    static const char claim[] = "{\"attempt\": 1, \"nonce\": \"0000000000000001\", \"host\": "
+                                "\"login9\", \"pid\": 1, \"step\": 5, \"lease_ms\": 20000, "
+                                "\"preempted\": 0, \"time\": \"2026-01-01T00:00:00Z\"}\n";
+    struct fake_run run;
+    char path[TRM_PATH_BYTES];
+
+    (void)state;
+    fake_run_create(&run, 2, 1, BEAT_MS);
+    snprintf(path, sizeof path, "%s/run/supervisor", run.root);
+    assert_int_equal(trm_file_make_directories(path, NULL), TRM_OK);
+    snprintf(path, sizeof path, "%s/run/supervisor/attempt-00000001", run.root);
+    assert_int_equal(trm_file_write_all(path, claim, strlen(claim), false, NULL), TRM_OK);
+    fake_run_supervise(&run, 2, FAKE_RUN_LAUNCHER, calm);
+    fake_run_join(&run, 0, 2);
+    snprintf(path, sizeof path, "%s/run/supervisor/attempt-00000002", run.root);
+    FAKE_RUN_WAIT(&run, trm_file_exists(path));
+    kill(run.supervisor, SIGTERM);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_REQUEUE);
+    assert_int_equal(fake_run_launches(&run), 0);
+    snprintf(path, sizeof path, "%s/run/supervisor/ended-00000002", run.root);
+    assert_false(trm_file_exists(path));
+    fake_run_destroy(&run);
+}
+
+/* Whether somebody waits to read from the pipe at `path`; then *fd writes to it. */
+static bool is_looked_at(const char *path, int *fd)
+{
+    *fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    return *fd >= 0;
+}
+
+static void replace_by_pipe(const char *path, const char *other)
+{
+    assert_int_equal(mkfifo(other, 0600), 0);
+    assert_int_equal(rename(other, path), 0);
+}
+
+/* The run's file system hangs in the middle of a look at the claim, for longer than the supervisor
+ * may act upon the look before. What it then says was so when the look began: another supervisor
+ * may have taken over since. */
+static void a_look_at_the_claim_that_took_too_long_prolongs_no_lease(void **state)
+{
+    struct fake_run run;
+    char path[TRM_PATH_BYTES], other[TRM_PATH_BYTES], *claim = NULL;
+    size_t bytes = 0;
+    int fd = -1;
+
+    (void)state;
+    fake_run_create(&run, 2, 1, BEAT_MS);
+    fake_run_supervise(&run, 2, FAKE_RUN_LAUNCHER, hasty);
+    reach_first_step(&run);
+    snprintf(path, sizeof path, "%s/run/supervisor/attempt-00000001", run.root);
+    snprintf(other, sizeof other, "%s/other", run.root);
+    assert_int_equal(trm_file_read_all(path, 4096, &claim, &bytes, NULL), TRM_OK);
+    replace_by_pipe(path, other);
+    FAKE_RUN_WAIT(&run, is_looked_at(path, &fd));
+    replace_by_pipe(path, other); /* for the look after it */
+    /* Beats come every 50 ms; none is answered any more. */
+    FAKE_RUN_WAIT(&run, run.agents[0].number - run.agents[0].acknowledged > 20);
+    int64_t acknowledged = run.agents[0].acknowledged;
+    assert_int_equal(write(fd, claim, bytes), (ssize_t)bytes);
+    close(fd);
+    FAKE_RUN_WAIT(&run, is_looked_at(path, &fd));
+    assert_int_equal(run.agents[0].acknowledged, acknowledged);
+
+    assert_int_equal(trm_file_write_all(other, claim, bytes, false, NULL), TRM_OK);
+    assert_int_equal(rename(other, path), 0);
+    close(fd);
+    FAKE_RUN_WAIT(&run, run.agents[0].acknowledged > acknowledged);
+    assert_false(fake_run_tells(&run, "\"event\":\"fault\""));
+    fake_run_exit(&run, TRM_EXIT_OK);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_OK);
+    free(claim);
+    fake_run_destroy(&run);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stop_while_a_predecessor_is_waited_out_leaves_it_to_the_next),
+        cmocka_unit_test(a_look_at_the_claim_that_took_too_long_prolongs_no_lease),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
