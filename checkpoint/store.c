@@ -152,12 +152,16 @@ enum trm_status trm_store_holds(const char *directory, const struct trm_ckpt_sta
                                "\"%s\" is there already and belongs to run %s, this is run %s: "
                                "save to another directory",
                                path, catalog.state.run_id, state->run_id);
-    else if (catalog.state.lineage > state->lineage)
-        status = trm_error_set(err, TRM_ERR_MISMATCH,
-                               "\"%s\" is there already, of lineage %" PRId64
-                               "; this attempt is of the older lineage %" PRId64,
-                               path, catalog.state.lineage, state->lineage);
-    else if (same_state(&catalog.state, state))
+    else if (catalog.state.lineage > state->lineage) {
+        /* One that a later attempt, which began from something older, found and could not load is
+         * nobody's future any more. */
+        if (catalog.state.attempt >= state->attempt &&
+            trm_stored_open(path, &stored, NULL) == TRM_OK)
+            status = trm_error_set(err, TRM_ERR_MISMATCH,
+                                   "\"%s\" is there already, of lineage %" PRId64
+                                   "; this attempt is of the older lineage %" PRId64,
+                                   path, catalog.state.lineage, state->lineage);
+    } else if (same_state(&catalog.state, state))
         *holds = trm_stored_open(path, &stored, NULL) == TRM_OK;
     trm_stored_close(stored);
     trm_catalog_destroy(&catalog);

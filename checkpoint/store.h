@@ -36,7 +36,8 @@ void trm_store_recover(const char *directory);
 
 /* Whether the directory holds the very state that is about to be saved: the same step, run,
  * lineage, data position and configuration, and it opens. TRM_ERR_MISMATCH when it holds that step
- * of another run or a later lineage, which is not ours to replace. */
+ * of another run, or soundly of a later lineage and no earlier attempt, which is not ours to
+ * replace. */
 enum trm_status trm_store_holds(const char *directory, const struct trm_ckpt_state *state,
                                 bool *holds, struct trm_error *err);
 

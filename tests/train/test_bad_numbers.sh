@@ -143,6 +143,27 @@ newest killed 4
 TRIREME_ATTEMPT=2 run killed 2 0 --nonfinite-policy rollback --save-interval 4
 same once killed "rollback: killed after it, and started again"
 
+# What a rollback left is damaged: on from before it, and the rollback comes again.
+TRAINER=$samples TRIREME_ATTEMPT=1 TRIREME_FAULT="" BAD_SAMPLES=45
+run sound 2 0 --nonfinite-policy rollback --save-interval 2
+BAD_STOP=yes run hurt 2 75 --nonfinite-policy rollback --save-interval 2
+newest hurt 4
+[ "$(manifest hurt lineage)" = 1 ] || fail "the rollback is of lineage $(manifest hurt lineage)"
+python3 - "$(final hurt)" <<'PY'
+import json, sys
+step = sys.argv[1]
+entry = json.load(open(step + "/manifest.json"))["files"][1]
+with open(step + "/" + entry["name"], "r+b") as shard:
+    shard.seek(entry["exp_avg"][0])
+    byte = shard.read(1)[0]
+    shard.seek(entry["exp_avg"][0])
+    shard.write(bytes([byte ^ 4]))
+PY
+run hurt 2 0 --nonfinite-policy rollback --save-interval 2
+says hurt 'passed over checkpoint .*step-00000004'
+same sound hurt "rollback: the checkpoint that it left is damaged"
+TRAINER=$faults
+
 # Before there is a checkpoint: from the beginning.
 TRIREME_FAULT="0,3,optimizer,1,nan"
 run first 2 0 --nonfinite-policy rollback

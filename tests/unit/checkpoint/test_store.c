@@ -238,6 +238,26 @@ static void holds_tells_the_same_state_from_another(void **state)
     assert_false(holds);
 }
 
+static void a_later_lineage_that_nobody_can_load_is_replaced(void **state)
+{
+    struct place *place = *state;
+    struct trm_error err = {0};
+    char path[TRM_PATH_BYTES];
+    bool holds = true;
+    save(place, 10);
+    struct trm_ckpt_state older = fixture_state(10);
+    older.lineage = 0;
+    assert_int_equal(trm_store_holds(place->directory, &older, &holds, &err), TRM_ERR_MISMATCH);
+    /* Reading its tensors failed, and so the attempt that goes on from before is a later one. */
+    older.attempt++;
+    assert_ok(trm_store_holds(place->directory, &older, &holds, &err), err);
+    assert_false(holds);
+    older.attempt--;
+    assert_int_equal(unlink(in(place, "step-00000010/shard-00000.h5", path)), 0);
+    assert_ok(trm_store_holds(place->directory, &older, &holds, &err), err);
+    assert_false(holds);
+}
+
 /* Damage done to step 20 of 10 and 20, and what is said of it. */
 static void delete_shard(const struct place *place)
 {
@@ -385,6 +405,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_crash_between_the_renames_of_a_replacement_loses_nothing,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(holds_tells_the_same_state_from_another, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_later_lineage_that_nobody_can_load_is_replaced, set_up,
+                                        tear_down),
         cmocka_unit_test(what_is_not_sound_is_passed_over_by_name),
         cmocka_unit_test_setup_teardown(a_step_asked_for_by_number_is_never_replaced_by_another,
                                         set_up, tear_down),
