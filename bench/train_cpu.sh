@@ -2,7 +2,8 @@
 # Tokens/s of a training step on this machine's cores, against its float32 peak (a 2048^3 product by
 # the same matrix library, same number of threads, measured before and after each run):
 #   bench/train_cpu.sh [STEPS]
-# Ratio = model FLOPs per second / peak; model FLOPs = 6 x parameters + attention, per token.
+# Ratio = model FLOPs per second / peak; model FLOPs as the program counts them
+# (trm_model_flops_per_token in trainer/model/model.c).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=${1:-6}
@@ -33,17 +34,13 @@ measure() {
         --lr-decay-iters 100000 --eval-iters 0 --eval-interval 0 --save-interval 0 "$@" >"$work/out" 2>"$work/err" ||
         { cat "$work/err"; exit 1; }
     after=$("$bin/bench/bench_peak_cpu" "$((ranks * threads))")
-    # Parameters as the program counts them; attention: causal products, 6 x layers x sequence x width.
     python3 - "$name" "$ranks" "$threads" "$tokens" "$before" "$after" "$work/$name-$ranks-$threads" <<'PY'
-import json, re, statistics, sys
+import json, statistics, sys
 name, ranks, threads, tokens, before, after, run = sys.argv[1:]
 rows = [json.loads(line) for line in open(run + "/metrics.jsonl")]
-times = [row["step_ms"] for row in rows if "loss" in row][1:]
-config = open(run + "/config.yaml").read()
-key = lambda k: int(re.search(r"\b%s: (\d+)" % k, config).group(1))
-layers, width, length, vocabulary = (key(k) for k in ("num_layers", "hidden_size", "seq_length", "vocab_size"))
-matrices = layers * 12 * width * width + vocabulary * width
-flops = 6 * matrices + 6 * layers * length * width
+steps = [row for row in rows if "loss" in row][1:]
+times = [row["step_ms"] for row in steps]
+flops = steps[0]["flops_per_second"] / steps[0]["tokens_per_second"]
 median = statistics.median(times)
 rate = int(tokens) / median * 1000
 peak = (float(before) + float(after)) / 2

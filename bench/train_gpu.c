@@ -81,6 +81,15 @@ static double product_peak(struct trm_device *dev)
                : 0;
 }
 
+/* TFLOP/s by clock and multiprocessors; 0: not known. */
+static double peak_of_attributes(const struct trm_device *dev)
+{
+    struct trm_cuda_properties p;
+    return trm_cuda_describe(dev, TRM_BF16, &p)
+               ? (double)p.multiprocessors * p.clock_mhz * p.flops_per_clock / 1e6
+               : 0;
+}
+
 /* GB/s, read plus written, of a copy of the gradients over the first moments. */
 static double copy_rate(struct bare_trainer *t)
 {
@@ -170,16 +179,21 @@ int main(int argc, char **argv)
     if (bare_trainer_open(&t, &dev, TRM_BF16, yaml, &err) != TRM_OK ||
         measure(&t, steps, &seconds, &loss, &err) != TRM_OK)
         return fail(&err);
-    const double flops = trm_model_flops_per_token(t.config, t.layout->parameter_count);
+    const double flops = trm_model_flops_per_token(t.config);
     const double rate = (double)t.tokens / seconds, tflops = rate * flops / 1e12;
     const double update = update_rate(&t), copy = copy_rate(&t);
     trm_device_describe(&dev, gpu, sizeof gpu);
+    const double attributes = peak_of_attributes(&dev);
     printf(
         "%-6s batch %3d  %8.2f ms  %9.0f tokens/s  %7.1f TFLOP/s  %5.1f %% of the product's %.1f  "
         "adamw %.0f of copy's %.0f GB/s  memory %.1f GiB  loss %.3f\n",
         model->name, batch, seconds * 1e3, rate, tflops, 100 * tflops / peak, peak, update, copy,
         (double)t.arena.capacity / 0x1p30, loss);
-    printf("       %s\n", gpu);
+    if (attributes > 0)
+        printf("       %s; MFU %.1f %% of the %.1f TFLOP/s of its attributes\n", gpu,
+               100 * tflops / attributes, attributes);
+    else
+        printf("       %s, whose peak is not known\n", gpu);
     bare_trainer_close(&t);
     trm_device_cuda_close(&dev);
     return 0;

@@ -123,31 +123,37 @@ void trm_metrics_close(struct trm_metrics *metrics)
     if (metrics->fd >= 0)
         close(metrics->fd);
     metrics->fd = -1;
+    trm_gauges_close(&metrics->gauges);
 }
 
 void trm_metrics_step(struct trm_metrics *metrics, const struct trm_step_metrics *m)
 {
-    char line[LINE_BYTES], samples[32], rate[32];
+    const struct trm_gauges *gauges = &metrics->gauges;
+    char line[LINE_BYTES], samples[32], rate[32], more[LINE_BYTES / 2];
+    struct trm_gpu_state gpu = {-1, -1, -1, -1, -1};
     int length;
 
     if (metrics->fd < 0)
         return;
     if (m->step % metrics->log_interval == 0 || m->step == 1 || m->step == metrics->train_iters) {
+        trm_gauges_read(gauges, &gpu);
         length = snprintf(line, sizeof line,
                           "step %6lld/%lld | loss %8.5f | grad norm %7.4f | lr %.3e | %8.1f ms | "
-                          "%s tokens/s | %s samples\n",
+                          "%s tokens/s | %s samples%s\n",
                           (long long)m->step, (long long)metrics->train_iters, m->loss,
                           m->grad_norm, m->learning_rate, m->step_ms,
                           trm_human_count(rate, sizeof rate, (uint64_t)m->tokens_per_second),
-                          trm_human_count(samples, sizeof samples, (uint64_t)m->samples));
+                          trm_human_count(samples, sizeof samples, (uint64_t)m->samples),
+                          trm_gauges_words(gauges, m->tokens_per_second, &gpu, more, sizeof more));
         show_line(line, length);
     }
     length = snprintf(line, sizeof line,
                       "{\"step\": %lld, \"loss\": %.9g, \"grad_norm\": %.9g, \"learning_rate\": "
                       "%.9g, \"step_ms\": %.3f, \"tokens_per_second\": %.1f, \"samples\": %lld, "
-                      "\"data_hash\": \"%016llx\", \"time\": %.4f}\n",
+                      "\"data_hash\": \"%016llx\"%s, \"time\": %.4f}\n",
                       (long long)m->step, m->loss, m->grad_norm, m->learning_rate, m->step_ms,
                       m->tokens_per_second, (long long)m->samples, (unsigned long long)m->data_hash,
+                      trm_gauges_json(gauges, m->tokens_per_second, &gpu, more, sizeof more),
                       trm_clock_utc_s());
     write_line(metrics, line, length);
 }

@@ -12,12 +12,14 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "trainer/gauges.h"
 
 struct trm_metrics {
     int fd; /* of metrics.jsonl; -1 on other ranks */
     int64_t train_iters, log_interval;
     struct trm_log log;
     int64_t missing; /* lines since the file took one */
+    struct trm_gauges gauges;
 };
 
 struct trm_step_metrics {

@@ -221,6 +221,9 @@ static enum trm_status open_run_dir(struct trm_run *run, struct trm_error *err)
                 trm_file_replace(path, run->state.config_yaml, strlen(run->state.config_yaml), err);
         if (status == TRM_OK)
             status = trm_metrics_open(&run->metrics, run->config->run_dir, run->state.step, err);
+        if (status == TRM_OK)
+            trm_gauges_open(&run->metrics.gauges, run->config, &run->device, TRM_F32,
+                            run->world->size, &run->log);
     }
     return trm_agree(run->world, status, err);
 }

@@ -39,6 +39,14 @@ train to_device 2 $short --device cpu --exit-interval 3 || code=$?
 device to_device 1
 near to_device cpu 6 1e-5 "saved by the CPU, resumed on the device"
 
+# The log line, with an NVML that is a fake.
+LD_LIBRARY_PATH=$TRIREME_BIN/../tests/nvml-whole device gauges 1
+grep -q '| [0-9.e-]* TFLOP/s per GPU, MFU [0-9.]* % of 61.84 | 61 GiB of 80 GiB, 64 C, 1755 MHz$' "$scratch/gauges.out" ||
+    { cat "$scratch/gauges.out"; fail "the log line has no gauges"; }
+says gauges 'MFU is of 61.8 TFLOP/s per GPU: 132 multiprocessors x 1830 MHz x 256 FLOPs a clock'
+grep -q '"mfu": .*"gpu_clock_mhz": 1755' "$scratch/gauges/metrics.jsonl" || fail "metrics.jsonl has no gauges"
+pass "TFLOP/s, MFU with its peak, and the state of the GPU in the log line"
+
 # What can't be, said before anything is allocated or trained.
 TRIREME_FAKE_GPUS=1 device_ends gpus 2 78
 says gpus 'this node has 1 GPUs for its rank number 2; start one rank per GPU'

@@ -22,13 +22,16 @@ int trm_model_declare(const struct trm_config *config, int tensor_size,
     return architectures[config->architecture]->declare(config, tensor_size, specs, max);
 }
 
-double trm_model_flops_per_token(const struct trm_config *config, int64_t parameter_count)
+double trm_model_flops_per_token(const struct trm_config *config)
 {
-    double matrices = (double)(parameter_count - config->seq_length * config->hidden_size);
+    double layers = (double)config->num_layers, hidden = (double)config->hidden_size;
+    double ffn = (double)config->ffn_hidden_size;
+    /* q, k, v and the projection; both of the MLP; the head. */
+    double matrices =
+        layers * (4 * hidden * hidden + 2 * hidden * ffn) + (double)config->vocab_size * hidden;
     /* Two products of T/2 x C each (causal), forward and twice that backward, two FLOPs each. */
-    double attention =
-        6.0 * (double)config->num_layers * (double)config->seq_length * (double)config->hidden_size;
-    return 6.0 * matrices + attention;
+    double attention = layers * (double)config->seq_length * hidden;
+    return 6 * matrices + 6 * attention;
 }
 
 static void fill_sizes(struct trm_model_context *c, const struct trm_model_setup *setup)

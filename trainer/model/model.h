@@ -49,9 +49,11 @@ struct trm_model_setup {
 int trm_model_declare(const struct trm_config *config, int tensor_size,
                       struct trm_tensor_spec *specs, int max);
 
-/* Model FLOPs of one token, forward and backward: 6 per parameter of a matrix and the attention's
- * products (causal: half of the square), as in the usual definition of MFU. */
-double trm_model_flops_per_token(const struct trm_config *config, int64_t parameter_count);
+/* Model FLOPs of one token, forward and backward, as MFU counts them (Chowdhery et al., "PaLM",
+ * 2022, appendix B): 6 per weight of a matrix that a token is multiplied by, and the two products
+ * of attention, of which causal attention needs half. Nothing that is computed again, no padding.
+ */
+double trm_model_flops_per_token(const struct trm_config *config);
 
 /* *out is returned owned; borrows what setup points to. */
 enum trm_status trm_model_create(const struct trm_model_setup *setup, struct trm_model **out,

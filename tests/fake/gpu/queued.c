@@ -9,6 +9,7 @@
  */
 #include <cuda_runtime_api.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,20 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int ordin
 {
     (void)ordinal;
     *properties = (struct cudaDeviceProp){.name = "emulated GPU", .major = 9, .minor = 0};
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int ordinal)
+{
+    (void)ordinal;
+    *value = attribute == cudaDevAttrClockRate ? 1830000 : 132;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetPCIBusId(char *text, int text_bytes, int ordinal)
+{
+    (void)ordinal;
+    snprintf(text, (size_t)text_bytes, "0000:1B:00.0");
     return cudaSuccess;
 }
 

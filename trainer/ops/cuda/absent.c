@@ -44,6 +44,15 @@ void trm_cuda_choices_set(struct trm_device *dev, const void *bytes)
     (void)bytes;
 }
 
+bool trm_cuda_describe(const struct trm_device *dev, enum trm_type type,
+                       struct trm_cuda_properties *out)
+{
+    (void)dev;
+    (void)type;
+    (void)out;
+    return false;
+}
+
 void trm_device_cuda_close(struct trm_device *dev)
 {
     (void)dev;

@@ -45,6 +45,17 @@ size_t trm_cuda_choices_bytes(void);
 void trm_cuda_choices_get(const struct trm_device *dev, void *bytes);
 void trm_cuda_choices_set(struct trm_device *dev, const void *bytes);
 
+struct trm_cuda_properties {
+    char bus_id[32]; /* "0000:1B:00.0" */
+    int multiprocessors;
+    int clock_mhz;       /* the highest */
+    int flops_per_clock; /* of a multiprocessor, dense products; 0: not known */
+};
+
+/* What the GPU's peak for products of `type` is made of; false when the device is no GPU. */
+bool trm_cuda_describe(const struct trm_device *dev, enum trm_type type,
+                       struct trm_cuda_properties *out);
+
 /* Gives back all that the device holds; NULL-safe for a device never opened. */
 void trm_device_cuda_close(struct trm_device *dev);
 

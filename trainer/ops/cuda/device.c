@@ -268,6 +268,43 @@ enum trm_status trm_device_cuda(struct trm_device *dev, int local_rank, struct t
     return status;
 }
 
+/* Dense FLOPs per clock of a multiprocessor: tensor cores for bfloat16, a multiply-add per lane for
+ * float32 (NVIDIA, "CUDA C++ programming guide", arithmetic throughput; the architectures'
+ * whitepapers). An architecture that is not here has no peak. */
+static int flops_per_clock(int major, int minor, enum trm_type type)
+{
+    static const struct {
+        int capability, bf16, f32;
+    } known[] = {{80, 2048, 128}, {86, 1024, 256},  {89, 1024, 256},
+                 {90, 4096, 256}, {100, 8192, 256}, {103, 8192, 256}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].capability == 10 * major + minor)
+            return type == TRM_BF16 ? known[i].bf16 : known[i].f32;
+    return 0;
+}
+
+bool trm_cuda_describe(const struct trm_device *dev, enum trm_type type,
+                       struct trm_cuda_properties *out)
+{
+    if (dev->ops != &cuda_ops)
+        return false;
+    struct cudaDeviceProp properties = {.major = 0};
+    const int ordinal = trm_cuda_of(dev)->ordinal;
+    int count = 0, khz = 0;
+    /* What can't be read is not known: nobody computes with it. */
+    if (cudaGetDeviceProperties(&properties, ordinal) != cudaSuccess ||
+        cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, ordinal) != cudaSuccess ||
+        cudaDeviceGetAttribute(&khz, cudaDevAttrClockRate, ordinal) != cudaSuccess)
+        cudaGetLastError(); /* forget it */
+    *out = (struct trm_cuda_properties){
+        .multiprocessors = count,
+        .clock_mhz = khz / 1000,
+        .flops_per_clock = flops_per_clock(properties.major, properties.minor, type)};
+    if (cudaDeviceGetPCIBusId(out->bus_id, (int)sizeof out->bus_id, ordinal) != cudaSuccess)
+        out->bus_id[0] = '\0';
+    return true;
+}
+
 void trm_cuda_search(struct trm_device *dev, bool on)
 {
     trm_cuda_of(dev)->searching = on;

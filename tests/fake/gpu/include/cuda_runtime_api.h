@@ -21,6 +21,7 @@ enum {
     cudaEventDisableTiming = 2,
     cudaFuncAttributeMaxDynamicSharedMemorySize = 8
 };
+enum cudaDeviceAttr { cudaDevAttrClockRate = 13, cudaDevAttrMultiProcessorCount = 16 };
 typedef struct fake_gpu_stream *cudaStream_t;
 typedef struct fake_gpu_event *cudaEvent_t;
 
@@ -36,6 +37,8 @@ cudaError_t cudaGetLastError(void);
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaSetDevice(int ordinal);
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int ordinal);
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int ordinal);
+cudaError_t cudaDeviceGetPCIBusId(char *text, int text_bytes, int ordinal);
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
 cudaError_t cudaMalloc(void **memory, size_t bytes);
 cudaError_t cudaFree(void *memory);
