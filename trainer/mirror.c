@@ -49,8 +49,10 @@ enum trm_status trm_mirror_open(struct trm_run *run, struct trm_error *err)
 
 void trm_mirror_close(struct trm_run *run)
 {
-    if (run->mirror.memory)
+    if (run->mirror.memory) {
+        (void)trm_device_fetch_wait(&run->device, NULL); /* what an error left under way */
         trm_device_release_host(&run->device, run->mirror.memory);
+    }
     run->mirror = (struct trm_mirror){.memory = NULL};
 }
 
@@ -72,24 +74,45 @@ struct trm_pieces_memory trm_mirror_state(const struct trm_run *run)
     };
 }
 
-/* This rank's shard of bucket `b`, in the device's flat vector. */
-static float *shard(const struct trm_run *run, int b)
+/* One piece of the state on the device, and its place in the mirror. */
+struct piece {
+    float *device, *host;
+    size_t bytes;
+};
+
+/* The weights that are updated: this rank's shards of the flat vector, or its master weights, which
+ * lie in one piece. */
+static int weight_pieces(const struct trm_run *run)
+{
+    return trm_optimizer_masters(run->optimizer) ? 1 : run->layout->bucket_count;
+}
+
+static struct piece weights(const struct trm_run *run, int b)
 {
     const struct trm_layout_bucket *bucket = &run->layout->buckets[b];
-    return run->parameters + bucket->offset + run->mesh.data_rank * bucket->shard_elements;
+    float *masters = trm_optimizer_masters(run->optimizer);
+
+    if (masters)
+        return (struct piece){masters, run->mirror.parameters, state_bytes(run)};
+    return (struct piece){
+        .device = (float *)run->parameters + bucket->offset +
+                  run->mesh.data_rank * bucket->shard_elements,
+        .host = run->mirror.parameters + bucket->owned_offset,
+        .bytes = (size_t)bucket->shard_elements * sizeof(float),
+    };
 }
 
 void trm_mirror_fetch(struct trm_run *run)
 {
     struct trm_mirror *mirror = &run->mirror;
-    const struct trm_layout *layout = run->layout;
 
     if (!mirror->memory || mirror->is_current)
         return;
     trm_device_fetch_begin(&run->device);
-    for (int b = 0; b < layout->bucket_count; b++)
-        trm_device_fetch(&run->device, mirror->parameters + layout->buckets[b].owned_offset,
-                         shard(run, b), (size_t)layout->buckets[b].shard_elements * sizeof(float));
+    for (int i = 0; i < weight_pieces(run); i++) {
+        struct piece piece = weights(run, i);
+        trm_device_fetch(&run->device, piece.host, piece.device, piece.bytes);
+    }
     trm_device_fetch(&run->device, mirror->exp_avg, trm_optimizer_exp_avg(run->optimizer),
                      state_bytes(run));
     trm_device_fetch(&run->device, mirror->exp_avg_sq, trm_optimizer_exp_avg_sq(run->optimizer),
@@ -108,14 +131,14 @@ enum trm_status trm_mirror_wait(struct trm_run *run, struct trm_error *err)
 enum trm_status trm_mirror_send(struct trm_run *run, struct trm_error *err)
 {
     struct trm_mirror *mirror = &run->mirror;
-    const struct trm_layout *layout = run->layout;
 
     if (!mirror->memory)
         return TRM_OK;
-    for (int b = 0; b < layout->bucket_count; b++)
-        trm_device_upload(&run->device, shard(run, b),
-                          mirror->parameters + layout->buckets[b].owned_offset,
-                          (size_t)layout->buckets[b].shard_elements * sizeof(float));
+    for (int i = 0; i < weight_pieces(run); i++) {
+        struct piece piece = weights(run, i);
+        trm_device_upload(&run->device, piece.device, piece.host, piece.bytes);
+    }
+    trm_optimizer_round(run->optimizer, run->parameters);
     trm_device_upload(&run->device, trm_optimizer_exp_avg(run->optimizer), mirror->exp_avg,
                       state_bytes(run));
     trm_device_upload(&run->device, trm_optimizer_exp_avg_sq(run->optimizer), mirror->exp_avg_sq,

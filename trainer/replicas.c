@@ -146,11 +146,11 @@ enum trm_status trm_replicas_check(struct trm_run *run, int64_t step, struct trm
     bool on_host = trm_device_is_host(&run->device);
 
     trm_failpoint("replicas", step, on_host ? run->parameters : NULL,
-                  on_host ? (size_t)run->layout->elements * sizeof *run->parameters : 0);
+                  on_host ? (size_t)run->layout->elements * sizeof(float) : 0);
     if (run->mesh.data_size == 1 || !ops->digest)
         return TRM_OK;
     digest =
-        ops->digest(&run->device, trm_tensor_1d(run->parameters, TRM_F32, run->layout->elements));
+        ops->digest(&run->device, trm_tensor_1d(run->parameters, run->type, run->layout->elements));
     status = trm_agree(run->world, trm_device_sync(&run->device, err), err);
     if (status == TRM_OK)
         status = compare(run, digest, &equal, err);

@@ -37,8 +37,15 @@ enum trm_status trm_resources_open_device(struct trm_run *run, struct trm_error 
             threads = 1;
     }
     run->threads = (int)threads;
-    return wants_gpu(run) ? trm_device_cuda(&run->device, run->local_rank, err)
-                          : trm_device_cpu(&run->device, (int)threads, err);
+    run->type = run->config->precision == TRM_PRECISION_BF16 ? TRM_BF16 : TRM_F32;
+    if (wants_gpu(run))
+        return trm_device_cuda(&run->device, run->local_rank, err);
+    if (run->type != TRM_F32)
+        return trm_error_set(
+            err, TRM_ERR_UNSUPPORTED,
+            "precision is bf16, and this run computes on the CPU, which does so in "
+            "fp32 alone; use --precision fp32, or --device cuda");
+    return trm_device_cpu(&run->device, (int)threads, err);
 }
 
 enum trm_status trm_resources_open_groups(struct trm_run *run, struct trm_error *err)
@@ -59,7 +66,7 @@ static enum trm_status place_parts(struct trm_run *run, struct trm_error *err)
     struct trm_arena *arena = &run->arena, *tensors = run->tensors;
 
     run->parameters = trm_arena_alloc(tensors, TRM_ARENA_PARAMETERS,
-                                      (size_t)run->layout->elements * sizeof(float));
+                                      (size_t)run->layout->elements * trm_type_bytes(run->type));
     trm_grad_sync_place(run->grad_sync, tensors);
     trm_optimizer_place(run->optimizer, tensors);
     run->sums = trm_arena_alloc(tensors, TRM_ARENA_WORKSPACE, sizeof *run->sums);
@@ -85,7 +92,7 @@ static size_t model_bytes(const struct trm_run *run, const struct trm_config *co
         .layout = run->layout,
         .device = &device,
         .tensor = run->groups.tensor,
-        .type = TRM_F32,
+        .type = run->type,
         .batch = config->micro_batch_size,
         .training = true,
     };

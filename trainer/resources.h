@@ -7,7 +7,7 @@
 
 #include "trainer/run.h"
 
-/* Not collective. run->device and run->threads, as the configuration says. */
+/* Not collective. run->device, run->threads and run->type, as the configuration says. */
 enum trm_status trm_resources_open_device(struct trm_run *run, struct trm_error *err);
 
 /* Collective over the mesh. run->groups. */

@@ -106,7 +106,7 @@ static enum trm_status create_parts(struct trm_run *run, struct trm_error *err)
         .config = config,
         .device = &run->device,
         .tensor = run->groups.tensor,
-        .type = TRM_F32,
+        .type = run->type,
         .batch = config->micro_batch_size,
         .training = true,
     };
@@ -127,10 +127,11 @@ static enum trm_status create_parts(struct trm_run *run, struct trm_error *err)
             trm_grad_sync_create(run->layout, run->lanes, run->groups.data, group_size,
                                  config->reduction == TRM_REDUCTION_FASTEST, &run->grad_sync, err);
     if (status == TRM_OK)
-        status = trm_param_gather_create(run->layout, run->groups.data, &run->param_gather, err);
+        status = trm_param_gather_create(run->layout, run->groups.data, run->type,
+                                         &run->param_gather, err);
     if (status == TRM_OK)
         status = trm_optimizer_create(config, run->layout, run->mesh.data_rank, &run->device,
-                                      &run->optimizer, err);
+                                      run->type, &run->optimizer, err);
     return status;
 }
 

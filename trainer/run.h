@@ -74,7 +74,8 @@ struct trm_run {
     struct trm_arena device_arena; /* of the device's, where that is not the host */
     void *device_memory;           /* owned: device_arena's */
     struct trm_arena *tensors;     /* whichever of the two tensors lie in: all up to `tokens` */
-    float *parameters;             /* flat vector */
+    enum trm_type type;            /* of parameters and activations */
+    void *parameters;              /* flat vector of that type */
     struct trm_step_sums *sums;    /* sums.h */
     int32_t *tokens;               /* of a step, on a device; NULL: they are where the reader is */
     struct trm_request *sums_request;

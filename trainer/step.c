@@ -115,8 +115,8 @@ static enum trm_status share(struct trm_run *run, int64_t step, struct trm_error
     int64_t own = run->mesh.data_rank * first->shard_elements;
     bool on_host = trm_device_is_host(&run->device);
 
-    trm_failpoint("updated", step, on_host ? run->parameters + first->offset + own : NULL,
-                  on_host ? (size_t)first->shard_elements * sizeof *run->parameters : 0);
+    trm_failpoint("updated", step, on_host ? (float *)run->parameters + first->offset + own : NULL,
+                  on_host ? (size_t)first->shard_elements * sizeof(float) : 0);
     return trm_param_gather_start(run->param_gather, run->parameters, err);
 }
 

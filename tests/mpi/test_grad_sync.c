@@ -50,7 +50,7 @@ static bool step_is_right(struct trm_comm *world, int lane_count, int group_size
         trm_layout_create(specs, TENSORS, &shape, &layout, &error) == TRM_OK &&
         trm_lanes_create(lane_count, world->size, &lanes, &error) == TRM_OK &&
         trm_grad_sync_create(layout, lanes, world, group_size, false, &sync, &error) == TRM_OK &&
-        trm_param_gather_create(layout, world, &gather, &error) == TRM_OK;
+        trm_param_gather_create(layout, world, TRM_F32, &gather, &error) == TRM_OK;
     int mine = ok ? trm_lanes_schedule(lanes, world->rank, steps, 64) : 0;
 
     trm_arena_init(&arena);

@@ -11,13 +11,15 @@ struct trm_optimizer {
     struct trm_device *device;
     struct trm_layout_run *runs;
     int run_count;
+    enum trm_type type;
+    float *masters; /* NULL: parameters are float32 */
     float *exp_avg, *exp_avg_sq;
 };
 
 enum trm_status trm_optimizer_create(const struct trm_config *config,
                                      const struct trm_layout *layout, int data_rank,
-                                     struct trm_device *device, struct trm_optimizer **out,
-                                     struct trm_error *err)
+                                     struct trm_device *device, enum trm_type type,
+                                     struct trm_optimizer **out, struct trm_error *err)
 {
     struct trm_optimizer *o = calloc(1, sizeof *o);
     int count = trm_layout_owned_runs(layout, data_rank, NULL, 0);
@@ -31,6 +33,7 @@ enum trm_status trm_optimizer_create(const struct trm_config *config,
     o->config = config;
     o->layout = layout;
     o->device = device;
+    o->type = type;
     o->run_count = trm_layout_owned_runs(layout, data_rank, o->runs, count);
     *out = o;
     return TRM_OK;
@@ -47,8 +50,15 @@ void trm_optimizer_destroy(struct trm_optimizer *o)
 void trm_optimizer_place(struct trm_optimizer *o, struct trm_arena *arena)
 {
     size_t bytes = (size_t)o->layout->owned_elements * sizeof(float);
+    if (o->type != TRM_F32)
+        o->masters = trm_arena_alloc(arena, TRM_ARENA_OPTIMIZER, bytes);
     o->exp_avg = trm_arena_alloc(arena, TRM_ARENA_OPTIMIZER, bytes);
     o->exp_avg_sq = trm_arena_alloc(arena, TRM_ARENA_OPTIMIZER, bytes);
+}
+
+float *trm_optimizer_masters(struct trm_optimizer *o)
+{
+    return o->masters;
 }
 
 float *trm_optimizer_exp_avg(struct trm_optimizer *o)
@@ -91,8 +101,22 @@ void trm_optimizer_sum_of_squares(struct trm_optimizer *o, float *owned_gradient
     }
 }
 
+/* What an update adds to. */
+static float *weights_of(const struct trm_optimizer *o, const struct trm_layout_run *run,
+                         void *parameters)
+{
+    return o->masters ? o->masters + run->owned_offset : (float *)parameters + run->flat_offset;
+}
+
+/* Where the parameters of a run lie in the flat vector. */
+static void *place_of(const struct trm_optimizer *o, const struct trm_layout_run *run,
+                      void *parameters)
+{
+    return (char *)parameters + (size_t)run->flat_offset * trm_type_bytes(o->type);
+}
+
 /* Are parameters and moments of runs [first, first + count) finite? */
-static bool are_finite(struct trm_optimizer *o, float *parameters, int first, int count,
+static bool are_finite(struct trm_optimizer *o, void *parameters, int first, int count,
                        struct trm_exact_sum *scratch)
 {
     struct trm_device *device = o->device;
@@ -101,7 +125,7 @@ static bool are_finite(struct trm_optimizer *o, float *parameters, int first, in
     device->ops->zero(device, trm_tensor_1d(scratch, TRM_F32, sizeof sum / sizeof(float)));
     for (int i = first; i < first + count; i++) {
         const struct trm_layout_run *run = &o->runs[i];
-        float *places[] = {parameters + run->flat_offset, o->exp_avg + run->owned_offset,
+        float *places[] = {weights_of(o, run, parameters), o->exp_avg + run->owned_offset,
                            o->exp_avg_sq + run->owned_offset};
         /* In double, so that the square of no finite float is infinite. */
         for (int k = 0; k < 3; k++)
@@ -112,7 +136,7 @@ static bool are_finite(struct trm_optimizer *o, float *parameters, int first, in
     return trm_device_sync(device, NULL) != TRM_OK || isfinite(trm_exact_sum_value(&sum));
 }
 
-enum trm_status trm_optimizer_find_not_finite(struct trm_optimizer *o, float *parameters,
+enum trm_status trm_optimizer_find_not_finite(struct trm_optimizer *o, void *parameters,
                                               struct trm_exact_sum *scratch, const char **name,
                                               struct trm_error *err)
 {
@@ -141,7 +165,7 @@ static double power(double base, int64_t exponent)
 
 void trm_optimizer_update(struct trm_optimizer *o, int64_t step, double learning_rate,
                           double gradient_scale, const struct trm_step_verdict *verdict,
-                          float *parameters, float *owned_gradient)
+                          void *parameters, float *owned_gradient)
 {
     const struct trm_config *config = o->config;
     struct trm_adamw settings = {
@@ -160,11 +184,22 @@ void trm_optimizer_update(struct trm_optimizer *o, int64_t step, double learning
         int64_t count = run->end - run->begin;
         bool decay = o->layout->tensors[run->tensor].spec.decay;
         settings.weight_decay = decay ? (float)config->weight_decay : 0.0f;
+        settings.rounded = o->masters ? place_of(o, run, parameters) : NULL;
         o->device->ops->adamw(
-            o->device, trm_tensor_1d(parameters + run->flat_offset, TRM_F32, count),
+            o->device, trm_tensor_1d(weights_of(o, run, parameters), TRM_F32, count),
             trm_tensor_1d(o->exp_avg + run->owned_offset, TRM_F32, count),
             trm_tensor_1d(o->exp_avg_sq + run->owned_offset, TRM_F32, count),
             trm_tensor_1d(owned_gradient + run->owned_offset, TRM_F32, count), &settings);
+    }
+}
+
+void trm_optimizer_round(struct trm_optimizer *o, void *parameters)
+{
+    for (int i = 0; o->masters && i < o->run_count; i++) {
+        const struct trm_layout_run *run = &o->runs[i];
+        int64_t count = run->end - run->begin;
+        o->device->ops->copy(o->device, trm_tensor_1d(place_of(o, run, parameters), o->type, count),
+                             trm_tensor_1d(weights_of(o, run, parameters), TRM_F32, count));
     }
 }
 

@@ -5,13 +5,15 @@
 struct trm_param_gather {
     const struct trm_layout *layout;
     struct trm_comm *data;
+    size_t element_bytes;
     struct trm_request **requests; /* [buckets] */
     enum trm_status status;
     struct trm_error error;
 };
 
 enum trm_status trm_param_gather_create(const struct trm_layout *layout, struct trm_comm *data,
-                                        struct trm_param_gather **out, struct trm_error *err)
+                                        enum trm_type type, struct trm_param_gather **out,
+                                        struct trm_error *err)
 {
     enum trm_status status = TRM_OK;
     struct trm_param_gather *gather = calloc(1, sizeof *gather);
@@ -24,6 +26,7 @@ enum trm_status trm_param_gather_create(const struct trm_layout *layout, struct 
     }
     gather->layout = layout;
     gather->data = data;
+    gather->element_bytes = trm_type_bytes(type);
     for (int b = 0; b < layout->bucket_count && status == TRM_OK; b++)
         status = trm_request_create(data, 0, &gather->requests[b], err);
     if (status != TRM_OK) {
@@ -44,19 +47,19 @@ void trm_param_gather_destroy(struct trm_param_gather *gather)
     free(gather);
 }
 
-enum trm_status trm_param_gather_start(struct trm_param_gather *gather, float *parameters,
+enum trm_status trm_param_gather_start(struct trm_param_gather *gather, void *parameters,
                                        struct trm_error *err)
 {
     enum trm_status status = TRM_OK;
 
     for (int b = 0; b < gather->layout->bucket_count && status == TRM_OK; b++) {
         const struct trm_layout_bucket *bucket = &gather->layout->buckets[b];
-        float *all = parameters + bucket->offset;
+        char *all = (char *)parameters + (size_t)bucket->offset * gather->element_bytes;
+        size_t bytes = (size_t)bucket->shard_elements * gather->element_bytes;
         if (gather->data->size == 1)
             continue;
-        status = trm_comm_all_gather(
-            gather->data, all + gather->data->rank * bucket->shard_elements, all,
-            (size_t)bucket->shard_elements * sizeof(float), gather->requests[b], err);
+        status = trm_comm_all_gather(gather->data, all + (size_t)gather->data->rank * bytes, all,
+                                     bytes, gather->requests[b], err);
     }
     return status;
 }

@@ -11,13 +11,14 @@
 
 struct trm_param_gather;
 
-/* Borrows layout and communicator. *out is returned owned. */
+/* Borrows layout and communicator; parameters are of `type`. *out is returned owned. */
 enum trm_status trm_param_gather_create(const struct trm_layout *layout, struct trm_comm *data,
-                                        struct trm_param_gather **out, struct trm_error *err);
+                                        enum trm_type type, struct trm_param_gather **out,
+                                        struct trm_error *err);
 void trm_param_gather_destroy(struct trm_param_gather *gather);
 
-/* Collective: starts all buckets of `parameters` (layout->elements floats, own shards current). */
-enum trm_status trm_param_gather_start(struct trm_param_gather *gather, float *parameters,
+/* Collective: starts all buckets of `parameters` (layout->elements of them, own shards current). */
+enum trm_status trm_param_gather_start(struct trm_param_gather *gather, void *parameters,
                                        struct trm_error *err);
 
 /* Waits for the buckets of tensors [first, first + count): the caller's stream does, over host

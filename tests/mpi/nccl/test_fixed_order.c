@@ -73,7 +73,7 @@ static bool set_up(struct training *t)
               !trm_lanes_create(t->lane_count, t->comm->size, &t->lanes, NULL) &&
               !trm_grad_sync_create(t->layout, t->lanes, t->comm, t->group_size, t->fastest,
                                     &t->sync, NULL) &&
-              !trm_param_gather_create(t->layout, t->comm, &t->gather, NULL);
+              !trm_param_gather_create(t->layout, t->comm, TRM_F32, &t->gather, NULL);
     trm_arena_init(&t->arena);
     for (int pass = 0; pass < 2 && ok; pass++) {
         ok = pass == 0 || !trm_arena_commit(&t->arena, NULL);

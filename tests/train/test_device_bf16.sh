@@ -1,0 +1,36 @@
+#!/bin/bash
+# bfloat16 parameters and activations with float32 master weights: near the CPU's losses in float32,
+# the same bits on any number of data-parallel ranks, and checkpoints that lose no bit of the masters
+# and that a float32 run on a CPU takes as its own.
+. "$(dirname "$0")/device.sh"
+bf16="--precision bf16"
+
+on_cpu cpu 1
+device one 1 $bf16
+near one cpu 6 1e-2 "the losses in bf16 are near those of the CPU in fp32"
+device fp32 1
+differ fp32 one "bf16 gives other bits than fp32"
+for order in "2 2" "4 3"; do
+    set -- $order
+    TRIREME_FAKE_GPU_SEED=$2 device "dp$1" "$1" $bf16 --save-interval 2
+    same one "dp$1" "data-parallel 1 and $1"
+done
+device recompute 2 $bf16 --recompute-granularity full
+same one recompute "with and without recomputation"
+
+device_ends stopped 2 75 $bf16 --exit-interval 3
+cp -r "$scratch/stopped" "$scratch/to_cpu"
+device stopped 4 $bf16
+same one stopped "stopped on 2 ranks, resumed on 4"
+on_cpu to_cpu 2
+near to_cpu cpu 6 1e-2 "saved in bf16 by the device, resumed in fp32 on the CPU"
+says to_cpu 'precision was bf16 in the checkpoint and is fp32 now'
+
+code=0
+train refused 1 $short $bf16 --device cpu || code=$?
+[ "$code" = 78 ] || fail "bf16 on the CPU exits $code"
+says refused 'precision is bf16, and this run computes on the CPU'
+device_ends tp2 2 78 $bf16 --tp 2
+says tp2 'tensor_model_parallel_size 2 with bfloat16'
+pass "bf16 on a CPU, and with tensor parallelism, is refused in one sentence"
+finish
