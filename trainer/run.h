@@ -90,7 +90,8 @@ struct trm_run {
 
     struct trm_metrics metrics;
     struct trm_ckpt_state state;
-    int64_t saved_step; /* newest step on disk, -1: none */
+    int64_t saved_step;   /* newest step on disk, -1: none */
+    int64_t saved_sample; /* its next_sample */
     struct trm_saving saving;
     struct trm_memory_tier *memory_tier; /* owned, memory_tier.c; NULL: none */
     struct trm_tried_step tried;

@@ -81,6 +81,7 @@ static void on_event(void *context, const struct trm_save_event *event)
     switch (event->kind) {
     case TRM_SAVE_DONE:
         run->saved_step = event->step;
+        run->saved_sample = event->next_sample;
         trm_flight_disk_step(run->flight, event->step);
         tell_saved(run, event);
         break;
@@ -199,12 +200,18 @@ static enum trm_status hand_over(struct trm_run *run, struct trm_error *err)
     return status == TRM_OK ? refusal(run, err) : status;
 }
 
+/* A step that is tried again has skipped samples since. */
+static bool is_saved(const struct trm_run *run)
+{
+    return run->saved_step == run->state.step && run->saved_sample == run->state.next_sample;
+}
+
 enum trm_status trm_saving_begin(struct trm_run *run, struct trm_error *err)
 {
     struct trm_saving *saving = &run->saving;
     enum trm_status status;
 
-    if (run->saved_step == run->state.step || saving->fetching)
+    if (is_saved(run) || saving->fetching)
         return TRM_OK;
     status = look_through(run, err);
     if (status != TRM_OK)
@@ -262,7 +269,7 @@ enum trm_status trm_saving_finish(struct trm_run *run, struct trm_error *err)
     saving->last = status == TRM_OK; /* else the run may go on from an older state */
     if (status == TRM_OK)
         status = trm_saving_wait(run, err);
-    if (status == TRM_OK && run->saved_step != run->state.step)
+    if (status == TRM_OK && !is_saved(run))
         status = trm_error_set(err, saving->failure.status, "%s", saving->failure.text);
     return status;
 }

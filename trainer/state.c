@@ -274,8 +274,10 @@ enum trm_status trm_state_begin(struct trm_run *run, struct trm_error *err)
     if (status != TRM_OK)
         return status;
     status = checkpoint ? restore_named(run, &checkpoint, err) : start_afresh(run, err);
-    if (status == TRM_OK && checkpoint && strcmp(run->config->load, "auto") == 0)
+    if (status == TRM_OK && checkpoint && strcmp(run->config->load, "auto") == 0) {
         run->saved_step = run->state.step;
+        run->saved_sample = run->state.next_sample;
+    }
     trm_checkpoint_close(checkpoint);
     if (status == TRM_OK)
         status = trm_param_gather_start(run->param_gather, run->parameters, err);

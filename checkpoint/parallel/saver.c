@@ -81,6 +81,7 @@ static void tell_done(struct trm_saver *saver)
     tell(saver,
          (struct trm_save_event){.kind = TRM_SAVE_DONE,
                                  .step = job->state.step,
+                                 .next_sample = job->state.next_sample,
                                  .bytes = job->there_already ? 0 : saver->plan.my_bytes,
                                  .was_there = job->there_already != 0,
                                  .seconds = seconds,

@@ -45,6 +45,7 @@ enum trm_save_event_kind {
 struct trm_save_event {
     enum trm_save_event_kind kind;
     int64_t step;
+    int64_t next_sample; /* DONE: of the state that was saved */
     int64_t bytes;       /* DONE: of tensors, by this rank */
     bool was_there;      /* DONE: nothing was written, the same checkpoint was there already */
     double seconds;      /* DONE: from begin to durable; WAITED */

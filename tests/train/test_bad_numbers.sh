@@ -95,6 +95,13 @@ newest skip_between 5
 run skip_between 2 0 --nonfinite-policy skip
 same skip1 skip_between "skip: stopped between two tries and resumed"
 
+# The same where that step was saved before: it is saved again.
+BAD_STOP=yes run skip_saved 3 75 --nonfinite-policy skip --save-interval 1
+newest skip_saved 5
+[ "$(manifest skip_saved skips)" = "[[40, 8]]" ] || fail "stopped after a skip and a save: $(manifest skip_saved skips)"
+run skip_saved 2 0 --nonfinite-policy skip
+same skip1 skip_saved "skip: stopped between two tries of a step behind one that was saved"
+
 run skip_bound 2 76 --nonfinite-policy skip --max-consecutive-skips 1 --save-interval 2
 says skip_bound 'step 6: .*; that is the end of max_consecutive_skips'
 newest skip_bound 4
