@@ -38,6 +38,8 @@ struct trm_agent {
     /* The supervisor (agent_link.c). Times are CLOCK_BOOTTIME, which a suspension does not stop. */
     struct trm_link *link; /* NULL: none, not even on its way */
     bool is_open;
+    struct trm_link
+        *next; /* on its way, to take the place of an open one that is silent; or NULL */
     int next_address, failures; /* of connecting, one after the other */
     int64_t number;             /* of the newest beat */
     int64_t base;               /* the hello's, of this connection */

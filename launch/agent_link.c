@@ -83,10 +83,21 @@ static void on_open(struct trm_link *link, void *context)
 {
     struct trm_agent *agent = context;
     trm_log(agent->log, TRM_LOG_INFO, "connected to the supervisor at %s", trm_link_peer(link));
+    if (link == agent->next) { /* the supervisor has dropped the old one by now */
+        trm_link_close(agent->link, false);
+        agent->link = link;
+        agent->next = NULL;
+    }
     agent->is_open = true;
     agent->failures = 0;
     say_hello(agent);
     trm_agent_beat(agent);
+}
+
+static void try_next_address(struct trm_agent *agent)
+{
+    agent->failures++;
+    agent->next_address = (agent->next_address + 1) % agent->options.address_count;
 }
 
 /* The wait doubles, and differs between nodes, which have all lost the same supervisor. */
@@ -97,8 +108,7 @@ static void retry_later(struct trm_agent *agent)
         wait_ms = wait_ms * 2 < LAST_RETRY_MS ? wait_ms * 2 : LAST_RETRY_MS;
     uint64_t spread = trm_random_bits((uint64_t)getpid(), (uint64_t)trm_flight_boot_ns());
     wait_ms += (int64_t)(spread % (uint64_t)wait_ms);
-    agent->failures++;
-    agent->next_address = (agent->next_address + 1) % agent->options.address_count;
+    try_next_address(agent);
     uv_timer_start(&agent->retry_timer, trm_agent_on_retry_timer, (uint64_t)wait_ms, 0);
 }
 
@@ -108,9 +118,15 @@ static void on_closed(struct trm_link *link, const char *reason, void *context)
     if (agent->is_open || agent->failures == 0)
         trm_log(agent->log, TRM_LOG_WARNING, "no connection to the supervisor at %s: %s",
                 trm_link_peer(link), reason);
-    agent->link = NULL;
+    if (link == agent->next) { /* tried again for as long as the open one is silent */
+        agent->next = NULL;
+        try_next_address(agent);
+        return;
+    }
+    agent->link = agent->next;
+    agent->next = NULL;
     agent->is_open = false;
-    if (agent->phase != TRM_AGENT_CLOSES)
+    if (!agent->link && agent->phase != TRM_AGENT_CLOSES)
         retry_later(agent);
 }
 
@@ -234,7 +250,8 @@ static void on_message(struct trm_link *link, struct trm_message *message, void 
     }
 }
 
-void trm_agent_connect(struct trm_agent *agent)
+static enum trm_status connect_to(struct trm_agent *agent, struct trm_link **link,
+                                  struct trm_error *err)
 {
     static const struct trm_link_events events = {on_open, on_message, on_closed};
     const struct trm_agent_address *address = &agent->options.addresses[agent->next_address];
@@ -248,20 +265,28 @@ void trm_agent_connect(struct trm_agent *agent)
                       : timeout_ms > TRM_LINK_HANDSHAKE_MS ? TRM_LINK_HANDSHAKE_MS
                                                            : timeout_ms,
     };
+    enum trm_status status = trm_link_connect(agent->loop, &target, &events, agent, link, err);
+    if (status != TRM_OK) {
+        *link = NULL;
+        trm_log(agent->log, TRM_LOG_WARNING, "%s", err->text);
+    }
+    return status;
+}
+
+void trm_agent_connect(struct trm_agent *agent)
+{
     struct trm_error err;
     uv_timer_stop(&agent->retry_timer);
-    if (trm_link_connect(agent->loop, &target, &events, agent, &agent->link, &err) == TRM_OK)
-        return;
-    agent->link = NULL;
-    trm_log(agent->log, TRM_LOG_WARNING, "%s", err.text);
-    retry_later(agent);
+    if (connect_to(agent, &agent->link, &err) != TRM_OK)
+        retry_later(agent);
 }
 
 void trm_agent_disconnect(struct trm_agent *agent, bool flush)
 {
     uv_timer_stop(&agent->retry_timer);
+    trm_link_close(agent->next, false);
     trm_link_close(agent->link, flush);
-    agent->link = NULL;
+    agent->link = agent->next = NULL;
     agent->is_open = false;
 }
 
@@ -272,16 +297,17 @@ void trm_agent_on_retry_timer(uv_timer_t *timer)
         trm_agent_connect(agent);
 }
 
-/* A connection that carries no word for half a lease is given up: over a new one, word may come
- * sooner than the old one's retransmission. */
+/* A connection that carries no word for half a lease is given up for another: over that one, word
+ * may come sooner than the old one's retransmission. Not before it is open: to close the old one
+ * tells the supervisor that this node is lost. */
 static void give_up_silent(struct trm_agent *agent, int64_t now_ns)
 {
+    struct trm_error err;
     int64_t since_ns = agent->word_ns > agent->opened_ns ? agent->word_ns : agent->opened_ns;
-    if (!agent->is_open || now_ns - since_ns < agent->options.lease_ms * MS / 2)
+    if (!agent->is_open || agent->next || now_ns - since_ns < agent->options.lease_ms * MS / 2)
         return;
     trm_log(agent->log, TRM_LOG_WARNING, "the supervisor is silent: connecting anew");
-    trm_agent_disconnect(agent, false);
-    trm_agent_connect(agent);
+    (void)connect_to(agent, &agent->next, &err);
 }
 
 void trm_agent_on_beat_timer(uv_timer_t *timer)
