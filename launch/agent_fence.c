@@ -195,6 +195,8 @@ void trm_agent_begin(struct trm_agent *agent, const struct trm_message_begin *be
                  "it is over: attempt %" PRId64 " was begun, and %" PRId64 " ended", agent->attempt,
                  agent->dead);
         answer_begin(agent, begin->attempt, why);
+    } else if (agent->is_pending && begin->attempt == agent->pending.attempt) {
+        agent->pending = *begin; /* said again, over a newer connection */
     } else {
         trm_agent_refuse_pending(agent, "another attempt was begun");
         agent->pending = *begin;

@@ -105,8 +105,10 @@ static void take_hello(struct agent *agent, const struct trm_message_hello *hell
         }
     }
     acknowledge(agent, hello->number, trm_clock_now_ns());
+    agent->check_id = 0; /* an answer may have been lost with the connection before */
     trm_supervisor_check_joined(agent);
     trm_supervisor_send_kill(agent);
+    trm_supervisor_send_begin(agent);
     if (s->state == TRM_RUN_LEAVING) {
         struct trm_message quit = {.type = TRM_MESSAGE_QUIT};
         trm_supervisor_send(agent, &quit);

@@ -135,18 +135,27 @@ void trm_supervisor_launch(struct trm_supervisor *s)
     trm_events_add(s->events, &happened, TRM_LOG_INFO, "attempt %lld: %d rank%s on %s%s",
                    (long long)s->claim.attempt, ranks, ranks == 1 ? "" : "s", names,
                    ranks < s->want.ranks ? ", fewer than there were" : "");
-    for (int i = 0; i < s->nodes.count; i++) {
-        struct trm_message message = {
-            .type = TRM_MESSAGE_BEGIN,
-            .begin = {.attempt = s->claim.attempt, .capacity = s->nodes.items[i].ranks},
-        };
+    for (int i = 0; i < s->nodes.count; i++)
         if (s->nodes.items[i].ranks > 0) {
-            snprintf(message.begin.domain, sizeof message.begin.domain, "%s",
-                     s->nodes.items[i].host.domain);
             s->agents[i].asked = s->claim.attempt;
-            trm_supervisor_send(&s->agents[i], &message);
+            trm_supervisor_send_begin(&s->agents[i]);
         }
-    }
+}
+
+void trm_supervisor_send_begin(struct agent *agent)
+{
+    struct trm_supervisor *s = agent->supervisor;
+    const struct trm_node *node = node_of(agent);
+    struct trm_message message = {
+        .type = TRM_MESSAGE_BEGIN,
+        .begin = {.attempt = s->claim.attempt, .capacity = node->ranks},
+    };
+
+    if ((s->state != TRM_RUN_LAUNCHING && s->state != TRM_RUN_STOPPING) || node->ranks == 0 ||
+        agent->asked != s->claim.attempt || agent->begun == s->claim.attempt)
+        return;
+    snprintf(message.begin.domain, sizeof message.begin.domain, "%s", node->host.domain);
+    trm_supervisor_send(agent, &message);
 }
 
 void trm_supervisor_begun(struct agent *agent, const struct trm_message_begun *begun)

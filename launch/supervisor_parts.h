@@ -57,6 +57,8 @@ void trm_supervisor_claim_check_tick(struct trm_supervisor *s, int64_t now_ns);
 
 /* supervisor_job.c */
 void trm_supervisor_launch(struct trm_supervisor *s);
+/* To an agent of the attempt that has not begun; to one that came back, again. */
+void trm_supervisor_send_begin(struct agent *agent);
 void trm_supervisor_begun(struct agent *agent, const struct trm_message_begun *begun);
 void trm_supervisor_job_tick(struct trm_supervisor *s, int64_t now_ns);
 void trm_supervisor_ask_stop(struct trm_supervisor *s);

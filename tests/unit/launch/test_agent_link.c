@@ -1,6 +1,10 @@
-/* An agent whose connection is of no use. */
+/* An agent whose connection is of no use, or breaks at a bad moment. */
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
+#include <unistd.h>
 
+#include "collectives/attach.h"
 #include "node.h"
 
 /* To the supervisor a connection that closes is a node that is lost, so the old one stays until
@@ -23,10 +27,35 @@ static void a_silent_connection_is_kept_until_a_newer_one_is_open(void **state)
     node_finish(&node);
 }
 
+static void a_begin_that_is_said_again_before_it_is_done_is_answered_once(void **state)
+{
+    (void)state;
+    struct node node;
+    struct trm_message begin = {.type = TRM_MESSAGE_BEGIN};
+    char path[TRM_PATH_BYTES];
+    node_start(&node);
+    trm_file_path(path, NULL, "%s/" TRM_ATTACH_LOCK, node.directory);
+    int fd = open(path, O_RDWR | O_CLOEXEC); /* which holds up the proof that nothing lives */
+    assert_int_equal(flock(fd, LOCK_SH | LOCK_NB), 0);
+    begin.begin.attempt = 1;
+    begin.begin.capacity = 2;
+    node_send(&node, begin);
+    node_send(&node, begin);
+    int64_t number = node.beat.beat.number;
+    NODE_WAIT(&node, node.beat.beat.number > number + 10);
+    assert_int_equal(node.received[TRM_MESSAGE_BEGUN], 0);
+    close(fd);
+    NODE_WAIT(&node, node.received[TRM_MESSAGE_BEGUN] == 1);
+    assert_true(node.begun.begun.ok);
+    node_kill(&node, 1);
+    node_finish(&node);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_silent_connection_is_kept_until_a_newer_one_is_open),
+        cmocka_unit_test(a_begin_that_is_said_again_before_it_is_done_is_answered_once),
     };
 
     signal(SIGPIPE, SIG_IGN);

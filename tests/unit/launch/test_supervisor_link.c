@@ -1,0 +1,83 @@
+/* Connections that a node makes anew before its supervisor has noticed that the old one is dead:
+ * what was said over that one may have been lost. */
+#include <signal.h>
+
+#include "base/status.h"
+#include "fake_run.h"
+
+#define BEAT_MS 50
+
+static const char *const calm[] = {"--heartbeat-interval-ms", "50", "--lease-ms", "20000", NULL};
+
+/* The supervisor drops the old connection when the new one is open. */
+static void connect_anew(struct fake_run *run, int node, struct fake_agent *old)
+{
+    *old = run->agents[node];
+    trm_link_set_context(old->link, old);
+    run->agents[node].open = false;
+    fake_agent_connect(&run->agents[node]);
+}
+
+static void begin(struct fake_run *run)
+{
+    fake_run_create(run, 2, 1, BEAT_MS);
+    fake_run_supervise(run, 2, FAKE_RUN_LAUNCHER, calm);
+    fake_run_join(run, 0, 2);
+}
+
+static void finish(struct fake_run *run)
+{
+    fake_run_exit(run, TRM_EXIT_OK);
+    assert_int_equal(fake_run_end(run), TRM_EXIT_OK);
+    fake_run_destroy(run);
+}
+
+static void a_begin_that_was_lost_is_said_again(void **state)
+{
+    struct fake_run run;
+    struct fake_agent old;
+
+    (void)state;
+    begin(&run);
+    run.agents[1].deaf[TRM_MESSAGE_BEGIN] = true;
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_BEGIN] == 1);
+    run.agents[1].deaf[TRM_MESSAGE_BEGIN] = false;
+    connect_anew(&run, 1, &old);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
+    assert_int_equal(run.agents[0].received[TRM_MESSAGE_BEGIN], 1);
+    assert_false(fake_run_tells(&run, "\"event\":\"fault\""));
+    finish(&run);
+}
+
+static void an_answer_to_a_check_that_was_lost_is_asked_for_again(void **state)
+{
+    struct fake_run run;
+    struct fake_agent old;
+
+    (void)state;
+    begin(&run);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
+    fake_run_step(&run, 1);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"recovered\",\"attempt\":1"));
+    run.agents[1].deaf[TRM_MESSAGE_CHECK] = run.agents[1].deaf[TRM_MESSAGE_KILL] = true;
+    fake_run_gone(&run, 0, 0, 7);
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_CHECK] == 2);
+    run.agents[1].deaf[TRM_MESSAGE_CHECK] = run.agents[1].deaf[TRM_MESSAGE_KILL] = false;
+    connect_anew(&run, 1, &old);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    assert_false(fake_run_tells(&run, "left out"));
+    assert_int_equal(run.agents[1].received[TRM_MESSAGE_CHECK], 3);
+    fake_run_step(&run, 8);
+    finish(&run);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_begin_that_was_lost_is_said_again),
+        cmocka_unit_test(an_answer_to_a_check_that_was_lost_is_asked_for_again),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
