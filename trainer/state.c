@@ -17,6 +17,9 @@
 #include "trainer/mirror.h"
 #include "trainer/model/init.h"
 
+_Static_assert(TRM_CONFIG_TEXT_BYTES <= TRM_CKPT_MAX_TEXT_BYTES,
+               "checkpoints take any that is run");
+
 /* The configuration and fingerprint that the next checkpoint carries: this process's. */
 static enum trm_status describe_self(struct trm_run *run, struct trm_error *err)
 {

@@ -5,7 +5,8 @@
 #include "trainer/config/config.h"
 #include "trainer/config/text.h"
 
-#define FIT_BYTES 64
+#define FIT_BYTES     64
+#define DERIVED_BYTES 8192 /* by which what is derived may make the text longer */
 
 /* What trm_config_check will write when everything fits. */
 struct derived {
@@ -215,6 +216,23 @@ static enum trm_status check_run(const struct trm_config *config, struct derived
     return TRM_OK;
 }
 
+/* A longer text would be found out by the first save. */
+static enum trm_status check_length(const struct trm_config *config, struct trm_error *err)
+{
+    char *text = trm_config_to_yaml(config);
+    size_t bytes = text ? strlen(text) : 0;
+    free(text);
+    if (!text)
+        return trm_error_set(err, TRM_ERR_MEMORY, "out of memory for the configuration");
+    if (bytes > TRM_CONFIG_TEXT_BYTES - DERIVED_BYTES)
+        return trm_error_set(err, TRM_ERR_CONFIG,
+                             "as text this configuration has %zu bytes, and a checkpoint carries "
+                             "at most %d: name fewer token files, by joining them, or by shorter "
+                             "paths",
+                             bytes, TRM_CONFIG_TEXT_BYTES - DERIVED_BYTES);
+    return TRM_OK;
+}
+
 enum trm_status trm_config_check(struct trm_config *config, int world_size, struct trm_error *err)
 {
     struct derived derived = {0};
@@ -229,6 +247,8 @@ enum trm_status trm_config_check(struct trm_config *config, int world_size, stru
         status = check_data(config, &derived, err);
     if (status == TRM_OK)
         status = check_guard(config, err);
+    if (status == TRM_OK)
+        status = check_length(config, err);
     if (status == TRM_OK)
         status = check_run(config, &derived, err);
     if (status != TRM_OK)

@@ -9,8 +9,6 @@
 #include "trainer/config/keys.h"
 #include "trainer/config/text.h"
 
-#define FILE_LIMIT_BYTES (1 << 20)
-
 static enum trm_status allocate(struct trm_config **out, struct trm_error *err)
 {
     *out = calloc(1, sizeof(**out));
@@ -111,11 +109,11 @@ enum trm_status trm_config_load_file(struct trm_config *config, const char *path
     if (!S_ISREG(file.st_mode))
         return trm_error_set(err, TRM_ERR_CONFIG,
                              "%s: this is not a regular file; give the path of a YAML file", shown);
-    if (file.st_size > FILE_LIMIT_BYTES)
+    if (file.st_size > TRM_CONFIG_TEXT_BYTES)
         return trm_error_set(err, TRM_ERR_CONFIG,
                              "%s: the file has %lld bytes; a configuration has at most %d", shown,
-                             (long long)file.st_size, FILE_LIMIT_BYTES);
-    if (trm_file_read_all(path, FILE_LIMIT_BYTES, &text, &bytes, err) != TRM_OK)
+                             (long long)file.st_size, TRM_CONFIG_TEXT_BYTES);
+    if (trm_file_read_all(path, TRM_CONFIG_TEXT_BYTES, &text, &bytes, err) != TRM_OK)
         return err->status = TRM_ERR_CONFIG;
     enum trm_status status = trm_config_load_text(config, text, bytes, shown, err);
     free(text);

@@ -15,6 +15,9 @@
 
 #include "base/status.h"
 
+/* Of a configuration as text: a file, and the resolved one, which checkpoints carry. */
+#define TRM_CONFIG_TEXT_BYTES (1 << 20)
+
 enum trm_key_class { TRM_CLASS_IDENTITY, TRM_CLASS_NUMERICS, TRM_CLASS_SCHEDULE, TRM_CLASS_LAYOUT };
 enum trm_architecture { TRM_ARCHITECTURE_GPT2 };
 enum trm_precision { TRM_PRECISION_FP32, TRM_PRECISION_BF16 };

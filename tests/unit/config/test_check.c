@@ -179,6 +179,27 @@ static void a_checked_configuration_reads_back_and_checks_the_same(void **state)
     trm_config_destroy(second);
 }
 
+static void more_text_than_a_checkpoint_carries_is_refused(void **state)
+{
+    (void)state;
+    struct trm_error err = {0};
+    struct trm_config *config = checked(DATA, 0);
+    const struct trm_key *key = trm_keys_find(trm_config_keys(), "train_data_path");
+    char path[128];
+    for (int i = 0; i < 8000; i++) {
+        snprintf(path, sizeof(path), "/data/%0100d.bin", i);
+        assert_int_equal(trm_value_set(key, config, "train_data_path", path, &err), TRM_OK);
+    }
+    assert_int_equal(trm_config_check(config, 0, &err), TRM_OK);
+    for (int i = 8000; i < 10000; i++) {
+        snprintf(path, sizeof(path), "/data/%0100d.bin", i);
+        assert_int_equal(trm_value_set(key, config, "train_data_path", path, &err), TRM_OK);
+    }
+    assert_int_equal(trm_config_check(config, 0, &err), TRM_ERR_CONFIG);
+    assert_non_null(strstr(err.text, "a checkpoint carries at most 1040384: name fewer"));
+    trm_config_destroy(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +207,7 @@ int main(void)
         cmocka_unit_test(check_derives_what_is_left_open),
         cmocka_unit_test(check_accepts_what_is_allowed),
         cmocka_unit_test(a_checked_configuration_reads_back_and_checks_the_same),
+        cmocka_unit_test(more_text_than_a_checkpoint_carries_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
