@@ -1,7 +1,7 @@
 # Debian packages, and how to get those that are missing. Sourced by the scripts.
 
 build_packages=(build-essential cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhdf5-dev
-    libdnnl-dev libyaml-dev libjansson-dev libxxhash-dev libuv1-dev libsodium-dev)
+    libdnnl-dev libyaml-dev libjansson-dev libxxhash-dev libuv1-dev libsodium-dev libhwloc-dev)
 test_packages=(libcmocka-dev clang clang-format libclang-rt-14-dev git python3 python3-h5py hdf5-tools binutils)
 # Several hosts and a Slurm on one machine: tests/cluster. Their services are not needed and may be off.
 cluster_packages=(iproute2 nftables util-linux procps openssh-server openssh-client munge slurmctld slurmd

@@ -15,6 +15,7 @@
 #include "collectives/mpi/mpi.h"
 #include "collectives/node_flight.h"
 #include "collectives/watchdog.h"
+#include "trainer/place.h"
 #include "trainer/run.h"
 #include "trainer/self_test.h"
 #include "trainer/signals.h"
@@ -107,7 +108,7 @@ static enum trm_status join_agent(struct process *p, struct trm_error *err)
 }
 
 /* Without an agent the ranks of a node watch each other. A run can do without that. */
-static enum trm_status watch_node(struct process *p, int local_rank, struct trm_error *err)
+static enum trm_status watch_node(struct process *p, struct trm_comm *node, struct trm_error *err)
 {
     const struct trm_stall_limits limits = {
         .factor = p->config->progress_timeout_factor,
@@ -116,24 +117,39 @@ static enum trm_status watch_node(struct process *p, int local_rank, struct trm_
         .io_ms = p->config->io_timeout_ms,
     };
     const struct trm_log log = {.level = TRM_LOG_INFO, .rank = -1, .fd = STDERR_FILENO};
-    struct trm_comm *node = NULL;
     struct trm_error why;
     enum trm_status status;
 
     if (p->attach.socket >= 0 || limits.ceiling_ms == 0)
         return TRM_OK;
-    status = trm_mpi_node(p->world, &node, err);
-    if (status != TRM_OK)
-        return status;
     status = trm_node_flight_open(node, p->rank, &p->attach.flight, &why);
-    trm_comm_destroy(node);
     if (trm_run_is_broken(status))
         return trm_error_set(err, status, "%s", why.text);
     if (status == TRM_OK)
         status = trm_watchdog_start(&p->attach, &limits, &p->watchdog, &why);
-    if (status != TRM_OK && local_rank == 0)
+    if (status != TRM_OK && node->rank == 0)
         trm_log(&log, TRM_LOG_WARNING, "nobody watches the progress of this node's ranks: %s",
                 why.text);
+    return TRM_OK;
+}
+
+/* Cores and GPU; the first rank tells what it has, and every node what it lacks. */
+static enum trm_status settle_down(struct process *p, struct trm_comm *node,
+                                   struct trm_run_place *place, struct trm_error *err)
+{
+    const struct trm_log log = {.level = TRM_LOG_INFO, .rank = -1, .fd = STDERR_FILENO};
+    struct trm_place chosen;
+    enum trm_status status = trm_place_choose(p->config, node, &chosen, err);
+
+    if (status != TRM_OK)
+        return status;
+    place->threads = chosen.threads;
+    place->gpu = chosen.gpu;
+    if (chosen.warns && node->rank == 0)
+        trm_log(&log, TRM_LOG_WARNING, "%s", chosen.text);
+    else if (chosen.text[0] && p->rank == 0)
+        trm_log(&log, TRM_LOG_INFO, "each rank is bound to a part of its node; rank 0: %s",
+                chosen.text);
     return TRM_OK;
 }
 
@@ -141,6 +157,7 @@ static enum trm_status watch_node(struct process *p, int local_rank, struct trm_
 static enum trm_status run_ranks(struct process *p, struct trm_error *err)
 {
     struct trm_run_place place = {.world = p->world, .attach = &p->attach};
+    struct trm_comm *node = NULL;
     enum trm_status status = TRM_OK;
 
     trm_mpi_local(p->world, &place.local_rank, &place.local_size);
@@ -154,7 +171,12 @@ static enum trm_status run_ranks(struct process *p, struct trm_error *err)
         status = trm_config_check(p->config, p->world->size, err);
     status = trm_agree(p->world, status, err);
     if (status == TRM_OK)
-        status = watch_node(p, place.local_rank, err);
+        status = trm_mpi_node(p->world, &node, err);
+    if (status == TRM_OK)
+        status = watch_node(p, node, err);
+    if (status == TRM_OK)
+        status = trm_agree(p->world, settle_down(p, node, &place, err), err);
+    trm_comm_destroy(node);
     if (status == TRM_OK) {
         trm_flight_phase(&p->attach.flight, TRM_PHASE_COMM_INIT);
         p->world->flight = trm_flight_lane(&p->attach.flight, TRM_FLIGHT_WORLD);

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/human.h"
 #include "base/machine.h"
@@ -21,31 +20,24 @@ static bool wants_gpu(const struct trm_run *run)
 {
     if (run->config->device != TRM_DEVICE_AUTO)
         return run->config->device == TRM_DEVICE_CUDA;
-    return trm_cuda_count(NULL) >= run->local_size;
+    return run->gpu >= 0;
 }
 
 enum trm_status trm_resources_open_device(struct trm_run *run, struct trm_error *err)
 {
-    int64_t threads = run->config->cpu_threads;
+    int local_rank = run->local_rank;
 
-    if (threads == 0) {
-        /* Bound by the launcher, each rank has cores of its own; unbound, ranks share all. */
-        int cores = trm_machine_cores();
-        bool bound = cores < (int)sysconf(_SC_NPROCESSORS_ONLN);
-        threads = bound ? cores : cores / run->local_size;
-        if (threads < 1)
-            threads = 1;
-    }
-    run->threads = (int)threads;
+    if (run->config->cpu_threads > 0)
+        run->threads = (int)run->config->cpu_threads;
     run->type = run->config->precision == TRM_PRECISION_BF16 ? TRM_BF16 : TRM_F32;
     if (wants_gpu(run))
-        return trm_device_cuda(&run->device, run->local_rank, err);
+        return trm_device_cuda(&run->device, run->gpu >= 0 ? run->gpu : local_rank, err);
     if (run->type != TRM_F32)
         return trm_error_set(
             err, TRM_ERR_UNSUPPORTED,
             "precision is bf16, and this run computes on the CPU, which does so in "
             "fp32 alone; use --precision fp32, or --device cuda");
-    return trm_device_cpu(&run->device, (int)threads, err);
+    return trm_device_cpu(&run->device, run->threads, err);
 }
 
 enum trm_status trm_resources_open_groups(struct trm_run *run, struct trm_error *err)

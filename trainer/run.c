@@ -393,6 +393,8 @@ enum trm_status trm_run_train(struct trm_config *config, const struct trm_run_pl
     run->flight = &place->attach->flight;
     run->local_rank = place->local_rank;
     run->local_size = place->local_size;
+    run->threads = place->threads;
+    run->gpu = place->gpu;
     run->metrics.fd = -1;
     run->log = (struct trm_log){.level = run->world->rank == 0 ? TRM_LOG_INFO : TRM_LOG_ERROR,
                                 .rank = -1,

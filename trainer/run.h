@@ -60,7 +60,7 @@ struct trm_run {
     struct trm_flight *flight; /* attach->flight: what this rank does, for others to see */
     struct trm_log log;
     int local_size, local_rank; /* ranks of this node */
-    int threads;                /* OpenMP, of this rank */
+    int threads, gpu;           /* OpenMP, and its device, of this rank */
     struct trm_mesh mesh;       /* over host memory */
     struct trm_groups groups;   /* what moves tensors */
     struct trm_device device;
@@ -105,6 +105,7 @@ struct trm_run_place {
     struct trm_comm *world;
     struct trm_attach *attach;
     int local_rank, local_size; /* on this node */
+    int threads, gpu;           /* of its own there; no GPU: -1 (place.h) */
 };
 
 /* Collective over the world. Sets everything up, starts afresh or from a checkpoint, trains to the

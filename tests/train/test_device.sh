@@ -47,9 +47,29 @@ says gauges 'MFU is of 61.8 TFLOP/s per GPU: 132 multiprocessors x 1830 MHz x 25
 grep -q '"mfu": .*"gpu_clock_mhz": 1755' "$scratch/gauges/metrics.jsonl" || fail "metrics.jsonl has no gauges"
 pass "TFLOP/s, MFU with its peak, and the state of the GPU in the log line"
 
+# A rank takes the GPU of its number on the node, of those that it sees; if it sees one alone, that.
+takes() { # takes NAME GPU...
+    local name=$1 rank=0 expected=
+    shift
+    for gpu in "$@"; do
+        expected+="rank $rank takes GPU $gpu"$'\n'
+        rank=$((rank + 1))
+    done
+    [ "$(sort -u "$scratch/$name.gpus")" = "${expected%?}" ] || { cat "$scratch/$name.gpus"; fail "$name: other GPUs than $*"; }
+}
+CUDA_VISIBLE_DEVICES=5,3 TRIREME_FAKE_GPU_NOTE=$scratch/visible.gpus device visible 2
+takes visible 5 3
+printf '#!/bin/sh\nCUDA_VISIBLE_DEVICES=$((OMPI_COMM_WORLD_LOCAL_RANK + 2)) exec %q "$@"\n' "$emulated" >"$scratch/own_gpu"
+chmod +x "$scratch/own_gpu"
+(emulated=$scratch/own_gpu TRIREME_FAKE_GPU_NOTE=$scratch/own.gpus device own 2)
+takes own 2 3
+pass "each rank takes a GPU of its own"
+
 # What can't be, said before anything is allocated or trained.
 TRIREME_FAKE_GPUS=1 device_ends gpus 2 78
-says gpus 'this node has 1 GPUs for its rank number 2; start one rank per GPU'
+says gpus 'ranks number 1 and 2 of this node would drive one GPU (0000:01:00.0); start one rank per GPU'
+TRIREME_FAKE_GPUS=2 device_ends more 3 78
+says more 'this node has 2 GPUs for its rank number 3; start one rank per GPU'
 TRIREME_FAKE_GPU_BYTES=1650000 device_ends memory 2 71 --micro-batch-size 2
 says memory 'needs 1.* MiB per GPU, has 1.6 MiB: use .*--micro-batch-size 1'
 [ -z "$(ls "$scratch/memory/checkpoints" 2>/dev/null)" ] || fail "a run that has no memory saves"

@@ -4,8 +4,11 @@
  * which has the streams, events and plain memory). Beside what runtime.c has of them, this has what
  * a whole trainer asks of a device.
  *
- * TRIREME_FAKE_GPUS: how many GPUs there are (as many as ranks on a node). TRIREME_FAKE_GPU_BYTES:
- * free memory of each (4 GiB). TRIREME_FAKE_GPU_SEED: the order in which streams run.
+ * CUDA_VISIBLE_DEVICES: numbers of those that may be used, as the real runtime has it, but that
+ * none is the same as not set; then TRIREME_FAKE_GPUS: how many there are (64).
+ * TRIREME_FAKE_GPU_NOTE: a file in which each process notes the number of the GPU that it takes.
+ * TRIREME_FAKE_GPU_BYTES: free memory of each (4 GiB). TRIREME_FAKE_GPU_SEED: the order in which
+ * streams run.
  */
 #include <cuda_runtime_api.h>
 #include <stdint.h>
@@ -35,25 +38,50 @@ cudaError_t cudaGetLastError(void)
     return cudaSuccess;
 }
 
+/* The number of the GPU that this process sees as `ordinal`; -1: it sees none there. */
+static int physical(int ordinal)
+{
+    const char *text = getenv("CUDA_VISIBLE_DEVICES");
+    if (text == NULL || *text == '\0')
+        return ordinal < number("TRIREME_FAKE_GPUS", 64) ? ordinal : -1;
+    for (; ordinal > 0 && text != NULL; ordinal--) {
+        text = strchr(text, ',');
+        text += text != NULL;
+    }
+    return text != NULL ? atoi(text) : -1;
+}
+
 cudaError_t cudaGetDeviceCount(int *count)
 {
-    *count = (int)number("TRIREME_FAKE_GPUS", 64);
+    for (*count = 0; physical(*count) >= 0; ++*count) {
+    }
     return cudaSuccess;
+}
+
+static void note(int rank, int ordinal)
+{
+    const char *path = getenv("TRIREME_FAKE_GPU_NOTE");
+    FILE *file = path != NULL ? fopen(path, "a") : NULL;
+    if (file != NULL) {
+        fprintf(file, "rank %d takes GPU %d\n", rank, physical(ordinal));
+        fclose(file);
+    }
 }
 
 cudaError_t cudaSetDevice(int ordinal)
 {
     const int rank = (int)number("OMPI_COMM_WORLD_RANK", 0);
-    (void)ordinal;
+    note(rank, ordinal);
     fake_seed((uint64_t)number("TRIREME_FAKE_GPU_SEED", 1) * 64 + (uint64_t)rank);
     return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int ordinal)
 {
-    (void)ordinal;
     *properties = (struct cudaDeviceProp){.name = "emulated GPU", .major = 9, .minor = 0};
-    return cudaSuccess;
+    properties->uuid.bytes[0] = (char)(physical(ordinal) + 1);
+    properties->pciBusID = physical(ordinal) + 1;
+    return physical(ordinal) >= 0 ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int ordinal)

@@ -7,10 +7,17 @@ int trm_cuda_count(struct trm_error *err)
     return 0;
 }
 
-enum trm_status trm_device_cuda(struct trm_device *dev, int local_rank, struct trm_error *err)
+bool trm_cuda_identify(int number, struct trm_cuda_identity *out)
+{
+    (void)number;
+    (void)out;
+    return false;
+}
+
+enum trm_status trm_device_cuda(struct trm_device *dev, int number, struct trm_error *err)
 {
     (void)dev;
-    (void)local_rank;
+    (void)number;
     return trm_error_set(err, TRM_ERR_UNSUPPORTED,
                          "device is cuda, and this build has no CUDA; use --device cpu");
 }

@@ -27,9 +27,20 @@
  * driver, no GPU, or a build without CUDA. */
 int trm_cuda_count(struct trm_error *err);
 
-/* Opens GPU number `local_rank` of this node and fills *dev in, without a workspace.
- * TRM_ERR_UNSUPPORTED when there is none that can be used, or fewer than ranks on this node. */
-enum trm_status trm_device_cuda(struct trm_device *dev, int local_rank, struct trm_error *err);
+/* What tells one GPU from others, on this machine and in its topology. */
+#define TRM_CUDA_UUID_BYTES 16
+struct trm_cuda_identity {
+    unsigned char uuid[TRM_CUDA_UUID_BYTES]; /* of a part of a GPU: the part's */
+    char bus_id[32];                         /* "0000:1b:00.0" */
+};
+
+/* False where there is no GPU of that number. Starts nothing on it. */
+bool trm_cuda_identify(int number, struct trm_cuda_identity *out);
+
+/* Opens GPU number `number` of those that this process sees, and fills *dev in, without a
+ * workspace. TRM_ERR_UNSUPPORTED when there is none that can be used, or fewer than ranks on this
+ * node. */
+enum trm_status trm_device_cuda(struct trm_device *dev, int number, struct trm_error *err);
 
 /* The stream that the ops are queued on, a cudaStream_t that does not wait for the legacy default
  * stream; borrowed. */

@@ -243,7 +243,19 @@ static bool take(struct trm_device *dev, int ordinal)
                           cudaMalloc(&cuda->product_workspace, TRM_CUDA_LIBRARY_BYTES));
 }
 
-enum trm_status trm_device_cuda(struct trm_device *dev, int local_rank, struct trm_error *err)
+bool trm_cuda_identify(int number, struct trm_cuda_identity *out)
+{
+    struct cudaDeviceProp properties;
+
+    if (cudaGetDeviceProperties(&properties, number) != cudaSuccess)
+        return false;
+    memcpy(out->uuid, &properties.uuid, sizeof out->uuid);
+    snprintf(out->bus_id, sizeof out->bus_id, "%04x:%02x:%02x.0", (unsigned)properties.pciDomainID,
+             (unsigned)properties.pciBusID, (unsigned)properties.pciDeviceID);
+    return true;
+}
+
+enum trm_status trm_device_cuda(struct trm_device *dev, int number, struct trm_error *err)
 {
     struct trm_error why;
     const int count = trm_cuda_count(&why);
@@ -251,15 +263,15 @@ enum trm_status trm_device_cuda(struct trm_device *dev, int local_rank, struct t
     if (count == 0)
         return trm_error_set(err, TRM_ERR_UNSUPPORTED, "device is cuda, and %s; use --device cpu",
                              why.text);
-    if (local_rank >= count)
+    if (number >= count)
         return trm_error_set(err, TRM_ERR_UNSUPPORTED,
                              "device is cuda, and this node has %d GPUs for its rank number %d; "
                              "start one rank per GPU",
-                             count, local_rank + 1);
+                             count, number + 1);
     *dev = (struct trm_device){.ops = &cuda_ops, .state = calloc(1, sizeof(struct trm_cuda))};
     if (dev->state == NULL)
         return trm_error_set(err, TRM_ERR_MEMORY, "no memory for the GPU's state");
-    if (take(dev, local_rank))
+    if (take(dev, number))
         return TRM_OK;
     enum trm_status status = dev->error.status;
     if (err != NULL)

@@ -27,7 +27,11 @@ typedef struct fake_gpu_event *cudaEvent_t;
 
 struct cudaDeviceProp {
     char name[256];
+    struct {
+        char bytes[16];
+    } uuid;
     int major, minor;
+    int pciBusID, pciDeviceID, pciDomainID;
 };
 
 typedef enum { CUDA_R_32F = 0, CUDA_R_16BF = 14 } cudaDataType_t;
