@@ -21,6 +21,21 @@ struct trm_catalog trm_save_plan_catalog(const struct trm_save_plan *plan,
     };
 }
 
+/* Collective: a manifest of so many slices is refused by every reader. */
+static enum trm_status count_slices(struct trm_comm *comm, const struct trm_save_plan *plan,
+                                    struct trm_error *err)
+{
+    int64_t total = plan->live.count;
+    enum trm_status status = trm_comm_all_reduce(comm, &total, 1, TRM_SUM_I64, NULL, err);
+    if (status == TRM_OK && total > TRM_CKPT_MAX_SLICES)
+        status = trm_error_set(err, TRM_ERR_UNSUPPORTED,
+                               "a checkpoint of %lld slices, and %d are the most: let each rank "
+                               "own fewer and longer parts of tensors (larger buckets), or use "
+                               "fewer ranks",
+                               (long long)total, TRM_CKPT_MAX_SLICES);
+    return status;
+}
+
 /* Collective: the pieces of all ranks together are every tensor in every kind, exactly once. */
 static enum trm_status check_cover(struct trm_comm *comm, const struct trm_save_plan *plan,
                                    const struct trm_ckpt_piece *pieces, int piece_count,
@@ -183,6 +198,8 @@ enum trm_status trm_save_plan_create(struct trm_comm *comm,
         status = trm_slice_set_cut(plan.tensors, plan.tensor_count, settings->pieces,
                                    settings->piece_count, &plan.live, err);
     status = trm_agree(comm, status, err);
+    if (status == TRM_OK)
+        status = count_slices(comm, &plan, err);
     if (status == TRM_OK)
         status = check_cover(comm, &plan, settings->pieces, settings->piece_count, err);
     if (status == TRM_OK)

@@ -165,6 +165,27 @@ static void a_step_that_is_there_is_left_alone_and_another_state_replaces_it(voi
     remove_shared_directory(world, directory);
 }
 
+/* Found before training begins, and not by its first save. */
+static void more_slices_than_a_checkpoint_may_have_are_refused(void **state)
+{
+    struct trm_comm *world = *state;
+    char directory[TRM_PATH_BYTES];
+    struct trm_error err = {0};
+    /* Each row is a slice of 8 MiB; nobody looks at the data. */
+    const int64_t rows = TRM_CKPT_MAX_SLICES / world->size + 1;
+    const struct trm_ckpt_tensor tensor = {
+        .name = "huge", .type = TRM_F32, .dims = 2, .rows = rows * world->size, .columns = 1 << 21};
+    const struct trm_ckpt_piece piece = {
+        0, TRM_KIND_PARAMETER, {rows * world->rank, 0, rows, tensor.columns}, &err};
+    struct trm_ckpt_state training = fixture_state(5);
+    shared_directory(world, directory);
+    enum trm_status status =
+        trm_checkpoint_save(world, directory, 1, &training, &tensor, 1, &piece, 1, NULL, &err);
+    assert_on_all_ranks(world, status == TRM_ERR_UNSUPPORTED);
+    assert_on_all_ranks(world, world->size == 1 || strstr(err.text, "slices, and") != NULL);
+    remove_shared_directory(world, directory);
+}
+
 /* What a rank may do wrong; all must hear of it, and an older checkpoint stays. */
 static void one_ranks_failure_is_everybodys_and_leaves_no_trace(void **state)
 {
@@ -311,6 +332,7 @@ int main(void)
         cmocka_unit_test(what_is_saved_in_one_layout_loads_in_any_other),
         cmocka_unit_test(a_rank_without_pieces_writes_nothing),
         cmocka_unit_test(a_step_that_is_there_is_left_alone_and_another_state_replaces_it),
+        cmocka_unit_test(more_slices_than_a_checkpoint_may_have_are_refused),
         cmocka_unit_test(one_ranks_failure_is_everybodys_and_leaves_no_trace),
         cmocka_unit_test(what_is_not_sound_is_passed_over_for_the_older_one),
         cmocka_unit_test(a_flipped_bit_in_a_tensor_fails_the_load_of_all_by_name),
