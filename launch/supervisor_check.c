@@ -36,7 +36,10 @@ static bool may_work(const struct agent *agent)
 static void ask(struct agent *agent)
 {
     struct trm_supervisor *s = agent->supervisor;
-    char *arguments[] = {(char *)(uintptr_t)s->settings->trainer, "--self-test"};
+    static const char *const devices[] = {
+        [TRM_DEVICE_AUTO] = "auto", [TRM_DEVICE_CPU] = "cpu", [TRM_DEVICE_CUDA] = "cuda"};
+    char *arguments[] = {(char *)(uintptr_t)s->settings->trainer, "--self-test", "--device",
+                         (char *)(uintptr_t)devices[s->config->device]};
     int slots = node_of(agent)->host.slots, ranks = s->want.ranks < slots ? s->want.ranks : slots;
 
     agent->check_id = ++s->check_ids;
@@ -45,7 +48,7 @@ static void ask(struct agent *agent)
         .check = {.id = agent->check_id,
                   .timeout_ms = s->config->health_timeout_ms,
                   .memory_bytes = s->settings->rank_memory_bytes * ranks,
-                  .argument_count = 2,
+                  .argument_count = 4,
                   .arguments = arguments,
                   .command = s->config->health_command},
     };

@@ -25,7 +25,8 @@
 static void print_usage(FILE *out)
 {
     fprintf(out, "usage: mpirun [-np RANKS] trireme-train CONFIG.yaml [--key value ...]\n"
-                 "       trireme-train --help | --version | --self-test\n");
+                 "       trireme-train --self-test [--device auto|cpu|cuda]\n"
+                 "       trireme-train --help | --version\n");
 }
 
 /* The first of these variables that is a number, `otherwise` where none is. */
@@ -186,12 +187,12 @@ static enum trm_status run_ranks(struct process *p, struct trm_error *err)
 }
 
 /* Prints a line of JSON: trireme run asks each node for it. */
-static int self_test(void)
+static int self_test(enum trm_device_kind device)
 {
     const struct trm_log log = {.level = TRM_LOG_INFO, .rank = -1, .fd = STDERR_FILENO};
     struct trm_error error;
     char *report = NULL;
-    enum trm_status status = trm_self_test_report(TRIREME_VERSION, &report, &error);
+    enum trm_status status = trm_self_test_report(TRIREME_VERSION, device, &report, &error);
 
     if (status == TRM_OK)
         puts(report);
@@ -201,10 +202,30 @@ static int self_test(void)
     return trm_status_exit_code(status);
 }
 
+/* "--self-test", "--self-test --device NAME"; false: something else. */
+static bool wants_self_test(int argc, char **argv, enum trm_device_kind *out)
+{
+    static const char *const names[] = {
+        [TRM_DEVICE_AUTO] = "auto", [TRM_DEVICE_CPU] = "cpu", [TRM_DEVICE_CUDA] = "cuda"};
+
+    *out = TRM_DEVICE_CPU;
+    if (argc == 2 && strcmp(argv[1], "--self-test") == 0)
+        return true;
+    if (argc != 4 || strcmp(argv[1], "--self-test") != 0 || strcmp(argv[2], "--device") != 0)
+        return false;
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
+        if (strcmp(argv[3], names[i]) == 0) {
+            *out = (enum trm_device_kind)i;
+            return true;
+        }
+    return false;
+}
+
 /* Options that train nothing; false: there are none. */
 static bool answer(int argc, char **argv, int *code)
 {
     bool help = argc >= 2 && strcmp(argv[1], "--help") == 0;
+    enum trm_device_kind device;
 
     for (int i = 2; i < argc; i++)
         help = help || strcmp(argv[i], "--help") == 0;
@@ -215,8 +236,8 @@ static bool answer(int argc, char **argv, int *code)
         puts(VERSION_TEXT);
         return true;
     }
-    if (!help && argc >= 2 && strcmp(argv[1], "--self-test") == 0) {
-        *code = self_test();
+    if (!help && wants_self_test(argc, argv, &device)) {
+        *code = self_test(device);
         return true;
     }
     print_usage(help ? stdout : stderr);

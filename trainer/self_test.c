@@ -12,6 +12,7 @@
 #include "base/machine.h"
 #include "base/random.h"
 #include "trainer/ops/cpu/cpu.h"
+#include "trainer/ops/cuda/cuda.h"
 #include "trainer/ops/reference/reference.h"
 
 /* Larger than the kernels' tiles in each dimension, and no multiple of them; small enough for the
@@ -27,21 +28,45 @@ enum {
     ELEMENTS = 5000,
 };
 
+/* A tensor with room behind it, so that the next one begins where devices want it to. */
+#define ALIGNMENT    256
+#define FLOATS(n)    ((((n) * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT) / sizeof(float))
+#define TENSOR(f, n) float f[FLOATS(n)]
+
+/* The same on the host and, as one piece of memory, on a device. */
 struct inputs {
-    float x[ROWS * COLUMNS], w[FEATURES * COLUMNS], bias[FEATURES], dy[ROWS * FEATURES];
-    float weight[COLUMNS], shift[COLUMNS];
-    float q[ROWS * COLUMNS], k[ROWS * COLUMNS], v[ROWS * COLUMNS], dout[ROWS * COLUMNS];
-    float gradient[ELEMENTS];
+    TENSOR(x, ROWS *COLUMNS);
+    TENSOR(w, FEATURES *COLUMNS);
+    TENSOR(bias, FEATURES);
+    TENSOR(dy, ROWS *FEATURES);
+    TENSOR(weight, COLUMNS);
+    TENSOR(shift, COLUMNS);
+    TENSOR(q, ROWS *COLUMNS);
+    TENSOR(k, ROWS *COLUMNS);
+    TENSOR(v, ROWS *COLUMNS);
+    TENSOR(dout, ROWS *COLUMNS);
+    TENSOR(gradient, ELEMENTS);
 };
 
 /* The last three start as inputs. */
 struct outputs {
-    float y[ROWS * FEATURES], pre[ROWS * FEATURES], activated[ROWS * FEATURES];
-    float dx[ROWS * COLUMNS], dw[FEATURES * COLUMNS], dbias[FEATURES];
-    float normed[ROWS * COLUMNS], mean[ROWS], rstd[ROWS];
-    float attended[ROWS * COLUMNS], log_sum_exp[BATCH * HEADS * LENGTH];
-    float dq[ROWS * COLUMNS], dk[ROWS * COLUMNS], dv[ROWS * COLUMNS];
-    float parameter[ELEMENTS], exp_avg[ELEMENTS], exp_avg_sq[ELEMENTS];
+    TENSOR(y, ROWS *FEATURES);
+    TENSOR(pre, ROWS *FEATURES);
+    TENSOR(activated, ROWS *FEATURES);
+    TENSOR(dx, ROWS *COLUMNS);
+    TENSOR(dw, FEATURES *COLUMNS);
+    TENSOR(dbias, FEATURES);
+    TENSOR(normed, ROWS *COLUMNS);
+    TENSOR(mean, ROWS);
+    TENSOR(rstd, ROWS);
+    TENSOR(attended, ROWS *COLUMNS);
+    TENSOR(log_sum_exp, BATCH *HEADS *LENGTH);
+    TENSOR(dq, ROWS *COLUMNS);
+    TENSOR(dk, ROWS *COLUMNS);
+    TENSOR(dv, ROWS *COLUMNS);
+    TENSOR(parameter, ELEMENTS);
+    TENSOR(exp_avg, ELEMENTS);
+    TENSOR(exp_avg_sq, ELEMENTS);
 };
 
 /* Results that are compared one by one, with the errors that float32 warrants. */
@@ -154,33 +179,55 @@ static void run_adamw(struct trm_device *dev, const struct inputs *in, struct ou
                     row_of(out->exp_avg_sq, ELEMENTS), row_of(in->gradient, ELEMENTS), &settings);
 }
 
+static void run_all(struct trm_device *dev, const struct inputs *in, struct outputs *out)
+{
+    run_linear(dev, in, out);
+    run_norm(dev, in, out);
+    run_attention(dev, in, out);
+    run_adamw(dev, in, out);
+}
+
+/* On a device with memory of its own: there and back. */
+static void run_elsewhere(struct trm_device *dev, const struct inputs *in, struct outputs *out)
+{
+    struct inputs *in_there = trm_device_allocate(dev, sizeof *in);
+    struct outputs *out_there = trm_device_allocate(dev, sizeof *out);
+
+    if (in_there && out_there) {
+        trm_device_upload(dev, in_there, in, sizeof *in);
+        trm_device_upload(dev, out_there, out, sizeof *out);
+        run_all(dev, in_there, out_there);
+        trm_device_download(dev, out, out_there, sizeof *out);
+        (void)trm_device_sync(dev, NULL); /* its error stays with the device */
+    }
+    trm_device_release(dev, in_there);
+    trm_device_release(dev, out_there);
+}
+
 static enum trm_status run_ops(struct trm_device *dev, const struct inputs *in, struct outputs *out,
                                struct trm_error *err)
 {
     const struct trm_ops_limits limits = {
         .type = TRM_F32, .max_rows = ROWS, .max_columns = FEATURES, .attention = attention};
-    size_t bytes = dev->ops->workspace_bytes(dev, &limits);
-    void *workspace = aligned_alloc(64, (bytes + 64) / 64 * 64);
-    enum trm_status status;
 
-    if (!workspace)
-        return trm_error_set(err, TRM_ERR_MEMORY, "no memory for a self-test");
     memset(out, 0, sizeof *out);
     fill(out->parameter, ELEMENTS, "parameter");
     fill(out->exp_avg, ELEMENTS, "exp_avg");
     fill(out->exp_avg_sq, ELEMENTS, "exp_avg_sq");
     for (int i = 0; i < ELEMENTS; i++)
         out->exp_avg_sq[i] *= out->exp_avg_sq[i];
-    dev->workspace = workspace;
-    dev->workspace_bytes = bytes;
-    run_linear(dev, in, out);
-    run_norm(dev, in, out);
-    run_attention(dev, in, out);
-    run_adamw(dev, in, out);
-    status = trm_device_sync(dev, err);
+    dev->workspace_bytes = dev->ops->workspace_bytes(dev, &limits) + 1; /* some need none */
+    dev->workspace = trm_device_allocate(dev, dev->workspace_bytes);
+    if (!dev->workspace)
+        return trm_error_set(err, TRM_ERR_MEMORY, "no memory for a self-test");
+    if (trm_device_is_host(dev))
+        run_all(dev, in, out);
+    else
+        run_elsewhere(dev, in, out);
+    enum trm_status status = trm_device_sync(dev, err);
+    trm_device_release(dev, dev->workspace);
     dev->workspace = NULL;
     dev->workspace_bytes = 0;
-    free(workspace);
     return status;
 }
 
@@ -205,23 +252,23 @@ static double error_of(const float *a, const float *b, size_t count)
 }
 
 static enum trm_status judge(const struct outputs *first, const struct outputs *second,
-                             const struct outputs *reference, double *largest_error,
-                             struct trm_error *err)
+                             const struct outputs *reference, const char *where,
+                             double *largest_error, struct trm_error *err)
 {
     *largest_error = 0;
     for (size_t i = 0; i < RESULTS; i++) {
         double error = error_of(result(first, i), result(reference, i), results[i].count);
         if (!(error <= results[i].tolerance))
             return trm_error_set(err, TRM_ERR_INTERNAL,
-                                 "this machine computes wrongly: %s is off by %.1e of its largest "
+                                 "this %s computes wrongly: %s is off by %.1e of its largest "
                                  "value, more than %.0e; test its processor and memory, or use "
                                  "another node",
-                                 results[i].what, error, results[i].tolerance);
+                                 where, results[i].what, error, results[i].tolerance);
         if (memcmp(result(first, i), result(second, i), results[i].count * sizeof(float)) != 0)
             return trm_error_set(err, TRM_ERR_INTERNAL,
-                                 "this machine does not compute the same twice: %s; test its "
+                                 "this %s does not compute the same twice: %s; test its "
                                  "processor and memory, or use another node",
-                                 results[i].what);
+                                 where, results[i].what);
         if (error > *largest_error)
             *largest_error = error;
     }
@@ -263,7 +310,8 @@ enum trm_status trm_self_test_run(struct trm_device *dev, struct trm_self_test *
     for (int i = 0; i < 2 && status == TRM_OK; i++)
         status = run_ops(dev, in, &runs[i], err);
     if (status == TRM_OK)
-        status = judge(&runs[0], &runs[1], &runs[2], &test.largest_error, err);
+        status = judge(&runs[0], &runs[1], &runs[2], trm_device_is_host(dev) ? "machine" : "GPU",
+                       &test.largest_error, err);
     if (status != TRM_OK)
         goto out;
     trm_device_describe(dev, test.fingerprint, sizeof test.fingerprint);
@@ -276,24 +324,64 @@ out:
     return status;
 }
 
-enum trm_status trm_self_test_report(const char *version, char **text, struct trm_error *err)
+/* Each GPU; what they have in common. */
+static enum trm_status test_gpus(int count, struct trm_self_test *out, struct trm_error *err)
 {
-    struct trm_self_test test;
+    enum trm_status status = TRM_OK;
+
+    for (int i = 0; i < count && status == TRM_OK; i++) {
+        struct trm_self_test one;
+        struct trm_device dev;
+        struct trm_error why;
+        status = trm_device_cuda(&dev, i, err);
+        if (status != TRM_OK)
+            return status;
+        status = trm_self_test_run(&dev, &one, &why);
+        trm_device_cuda_close(&dev);
+        if (status != TRM_OK)
+            return trm_error_set(err, status, "GPU %d: %s", i, why.text);
+        if (i == 0)
+            *out = one;
+        else if (one.checksum != out->checksum)
+            return trm_error_set(err, TRM_ERR_INTERNAL,
+                                 "GPU %d (%s) computes otherwise than GPU 0 (%s); use GPUs of one "
+                                 "kind, and test these",
+                                 i, one.fingerprint, out->fingerprint);
+        else
+            out->seconds += one.seconds;
+    }
+    return status;
+}
+
+static enum trm_status test_cpu(struct trm_self_test *out, struct trm_error *err)
+{
     struct trm_device dev;
     int cores = trm_machine_cores();
-    json_t *report;
     enum trm_status status =
         trm_device_cpu(&dev, cores < TRM_CPU_MAX_THREADS ? cores : TRM_CPU_MAX_THREADS, err);
 
-    if (status == TRM_OK)
-        status = trm_self_test_run(&dev, &test, err);
+    return status == TRM_OK ? trm_self_test_run(&dev, out, err) : status;
+}
+
+enum trm_status trm_self_test_report(const char *version, enum trm_device_kind kind, char **text,
+                                     struct trm_error *err)
+{
+    struct trm_self_test test;
+    struct trm_error why;
+    int gpus = kind == TRM_DEVICE_CPU ? 0 : trm_cuda_count(&why);
+    enum trm_status status;
+    json_t *report;
+
+    if (kind == TRM_DEVICE_CUDA && gpus == 0)
+        return trm_error_set(err, TRM_ERR_UNSUPPORTED, "%s", why.text);
+    status = gpus > 0 ? test_gpus(gpus, &test, err) : test_cpu(&test, err);
     if (status != TRM_OK)
         return status;
     report =
-        json_pack("{s:s, s:s, s:o, s:f, s:I, s:i, s:f}", "version", version, "fingerprint",
+        json_pack("{s:s, s:s, s:o, s:f, s:I, s:i, s:i, s:f}", "version", version, "fingerprint",
                   test.fingerprint, "checksum", trm_json_hex64(test.checksum), "largest_error",
                   test.largest_error, "memory_bytes", (json_int_t)trm_machine_available_bytes(),
-                  "cores", cores, "seconds", test.seconds);
+                  "cores", trm_machine_cores(), "gpus", gpus, "seconds", test.seconds);
     *text = report ? json_dumps(report, JSON_REAL_PRECISION(6)) : NULL;
     json_decref(report);
     return *text ? TRM_OK : trm_error_set(err, TRM_ERR_MEMORY, "no memory for a report");

@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "trainer/config/config.h"
 #include "trainer/ops/ops.h"
 
 struct trm_self_test {
@@ -25,9 +26,12 @@ struct trm_self_test {
 enum trm_status trm_self_test_run(struct trm_device *dev, struct trm_self_test *out,
                                   struct trm_error *err);
 
-/* The check on all cores of this machine, as one line of JSON without its newline: version,
- * fingerprint, checksum (16 hexadecimal digits), largest_error, memory_bytes (available), cores,
- * seconds. *text is returned owned (free). */
-enum trm_status trm_self_test_report(const char *version, char **text, struct trm_error *err);
+/* The check on all cores of this machine or, unless `kind` is the CPU, on each of its GPUs, where
+ * it has any; as one line of JSON without its newline: version, fingerprint, checksum (16
+ * hexadecimal digits), largest_error, memory_bytes (available), cores, gpus (that were tested),
+ * seconds. *text is returned owned (free). TRM_ERR_UNSUPPORTED: GPUs were asked for and there are
+ * none. TRM_ERR_INTERNAL also when GPUs of this machine give different bits. */
+enum trm_status trm_self_test_report(const char *version, enum trm_device_kind kind, char **text,
+                                     struct trm_error *err);
 
 #endif

@@ -65,6 +65,15 @@ chmod +x "$scratch/own_gpu"
 takes own 2 3
 pass "each rank takes a GPU of its own"
 
+# The health check of a node looks at each of its GPUs.
+TRIREME_FAKE_GPUS=2 "$emulated" --self-test --device auto >"$scratch/well.out"
+grep -q '"fingerprint": "emulated GPU, .*"gpus": 2' "$scratch/well.out" || { cat "$scratch/well.out"; fail "two GPUs are not tested"; }
+code=0
+TRIREME_FAKE_GPUS=2 TRIREME_FAKE_GPU_ILL=1 "$emulated" --self-test --device cuda 2>"$scratch/ill.err" || code=$?
+[ "$code" = 70 ] || fail "a self-test on a GPU that computes nothing exits $code"
+says ill 'GPU 1: this GPU computes wrongly: a matrix product with an activation is off'
+pass "the self-test passes GPUs that are well, and names the one that is not"
+
 # What can't be, said before anything is allocated or trained.
 TRIREME_FAKE_GPUS=1 device_ends gpus 2 78
 says gpus 'ranks number 1 and 2 of this node would drive one GPU (0000:01:00.0); start one rank per GPU'

@@ -9,6 +9,7 @@
  * TRIREME_FAKE_GPU_NOTE: a file in which each process notes the number of the GPU that it takes.
  * TRIREME_FAKE_GPU_BYTES: free memory of each (4 GiB). TRIREME_FAKE_GPU_SEED: the order in which
  * streams run.
+ * TRIREME_FAKE_GPU_ILL: the number of one whose kernels do nothing (none).
  */
 #include <cuda_runtime_api.h>
 #include <stdint.h>
@@ -21,6 +22,8 @@ void fake_launch(cudaStream_t stream, void (*run)(const void *argument), const v
                  size_t bytes);
 void fake_seed(uint64_t seed);
 
+static int current; /* the GPU in use */
+
 static long long number(const char *name, long long otherwise)
 {
     const char *text = getenv(name);
@@ -30,7 +33,8 @@ static long long number(const char *name, long long otherwise)
 void fake_gpu_submit(cudaStream_t stream, void (*run)(const void *argument), const void *argument,
                      size_t bytes)
 {
-    fake_launch(stream, run, argument, bytes);
+    if (current != number("TRIREME_FAKE_GPU_ILL", -1))
+        fake_launch(stream, run, argument, bytes);
 }
 
 cudaError_t cudaGetLastError(void)
@@ -72,6 +76,7 @@ cudaError_t cudaSetDevice(int ordinal)
 {
     const int rank = (int)number("OMPI_COMM_WORLD_RANK", 0);
     note(rank, ordinal);
+    current = ordinal;
     fake_seed((uint64_t)number("TRIREME_FAKE_GPU_SEED", 1) * 64 + (uint64_t)rank);
     return cudaSuccess;
 }

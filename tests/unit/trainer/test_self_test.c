@@ -116,7 +116,7 @@ static void the_report_is_one_line_of_json(void **state)
     json_t *report;
     (void)state;
 
-    assert_int_equal(trm_self_test_report("1.2.3", &text, NULL), TRM_OK);
+    assert_int_equal(trm_self_test_report("1.2.3", TRM_DEVICE_CPU, &text, NULL), TRM_OK);
     assert_null(strchr(text, '\n'));
     assert_int_equal(trm_json_parse(text, strlen(text), "report", &report, NULL), TRM_OK);
     assert_int_equal(trm_json_get_string(report, "version", &word, NULL), TRM_OK);
