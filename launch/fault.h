@@ -17,6 +17,7 @@ enum fault_kind {
     FAULT_DAEMON,    /* its daemon on a node */
     FAULT_HANG,
     FAULT_START, /* did not come up in time */
+    FAULT_LEASE, /* leases ran out because this supervisor did not prolong them */
 };
 
 struct fault {
@@ -27,6 +28,9 @@ struct fault {
     char node[TRM_HOST_NAME_BYTES]; /* "": none */
     char cause[1024]; /* "was killed (signal 9)", for a sentence that begins with who */
     bool blames_node;
+    double
+        starved_s; /* for so long its node got no answer, by this supervisor's own doing; 0: no */
+    bool stood_still; /* because it did nothing at all, and not because it saw no claim */
     int64_t sign_ns, decided_ns, fenced_ns;
 };
 

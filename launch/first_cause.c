@@ -24,6 +24,22 @@ static void blame_node(struct fault *fault, const char *reason)
     snprintf(fault->cause, sizeof fault->cause, "was lost: %.900s", reason);
 }
 
+/* Ranks end when their lease does, and their node tells of it as of any other end. */
+static void blame_supervisor(struct fault *fault)
+{
+    fault->kind = FAULT_LEASE;
+    fault->rank = -1;
+    fault->signal = 0;
+    fault->node[0] = '\0';
+    fault->blames_node = false;
+    snprintf(fault->cause, sizeof fault->cause,
+             fault->stood_still
+                 ? "this supervisor stood still for %.1f s, so leases ran out and ranks ended"
+                 : "the run's directory could not be looked at for %.1f s, so leases ran out and "
+                   "ranks ended",
+             fault->starved_s);
+}
+
 static void blame_rank(struct fault *fault, const struct trm_clues *clues)
 {
     fault->kind = FAULT_RANK_GONE;
@@ -51,8 +67,12 @@ static void learn_signal(struct fault *fault, const struct trm_clues *clues)
 
 void trm_first_cause(struct fault *fault, const struct trm_clues *clues)
 {
+    bool by_lease = fault->kind == FAULT_RANK_GONE || fault->kind == FAULT_RANK_LEFT ||
+                    fault->kind == FAULT_DAEMON;
     bool named = fault->kind == FAULT_RANK_GONE && clues->signal_rank == fault->rank;
 
+    if (by_lease && fault->starved_s > 0)
+        blame_supervisor(fault);
     if (fault->kind != FAULT_RANK_GONE && fault->kind != FAULT_DAEMON)
         return;
     if (clues->mpirun_ended && clues->mpirun_signal != 0) {

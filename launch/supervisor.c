@@ -9,11 +9,13 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "collectives/flight.h"
 #include "launch/agent_sweep.h"
 #include "launch/log_relay.h"
 #include "launch/supervisor_parts.h"
 
 #define TICK_MS        20
+#define STANDSTILL_NS  INT64_C(200000000)  /* no shorter one is told from a busy machine */
 #define LEAVE_LIMIT_NS INT64_C(5000000000) /* for agents to clean up and go */
 #define LAST_WORDS_MS  1000                /* for an output that nobody reads */
 #define FAREWELL_NS    INT64_C(2000000000) /* for mpirun, behind its ranks */
@@ -212,11 +214,31 @@ static void gather_tick(struct trm_supervisor *s, int64_t now_ns)
         trm_supervisor_event(s, TRM_EVENT_TOO_FEW);
 }
 
+/* While this process was stopped, or its machine was, words of nodes could not be heard; they wait
+ * to be read behind this tick. */
+static void note_standstill(struct trm_supervisor *s, int64_t now_ns)
+{
+    int64_t boot_ns = trm_flight_boot_ns(), half_ns = s->config->lease_ms * 1000000 / 2;
+    int64_t gap_ns = s->ticked_ns > 0 ? boot_ns - s->ticked_ns : 0;
+
+    s->ticked_ns = boot_ns;
+    if (gap_ns < half_ns || gap_ns < STANDSTILL_NS)
+        return;
+    s->stood_still_ns = gap_ns;
+    s->went_on_ns = now_ns;
+    for (int i = 0; i < s->nodes.count; i++) {
+        int64_t *heard_ns = &s->agents[i].heard_ns;
+        if (s->agents[i].link)
+            *heard_ns = *heard_ns + gap_ns < now_ns ? *heard_ns + gap_ns : now_ns;
+    }
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct trm_supervisor *s = timer->data;
     int64_t now_ns = trm_clock_now_ns();
 
+    note_standstill(s, now_ns);
     trm_supervisor_agents_tick(s, now_ns);
     trm_supervisor_claim_check_tick(s, now_ns);
     trm_supervisor_status_tick(s, now_ns);

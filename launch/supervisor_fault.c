@@ -21,6 +21,25 @@ struct fault trm_supervisor_fault_init(enum fault_kind kind)
     return (struct fault){.kind = kind, .rank = -1, .step = -1, .sign_ns = trm_clock_now_ns()};
 }
 
+/* Whether the lease of the fault's node ran out for want of an answer from here: this process stood
+ * still, or heard of the node all the time and could not be sure of its claim. */
+static void find_starved(const struct trm_supervisor *s, struct fault *fault)
+{
+    const struct trm_node *node = fault->node[0] ? trm_nodes_find(&s->nodes, fault->node) : NULL;
+    const struct agent *agent = node ? &s->agents[node - s->nodes.items] : NULL;
+    int64_t least_ns = (s->config->lease_ms - s->config->heartbeat_interval_ms) * 1000000;
+
+    if (!agent)
+        return;
+    if (s->stood_still_ns >= least_ns &&
+        fault->decided_ns - s->went_on_ns < s->config->lease_ms * 1000000) {
+        fault->starved_s = (double)s->stood_still_ns / 1e9;
+        fault->stood_still = true;
+    } else if (agent->heard_ns - agent->acked_ns >= least_ns) {
+        fault->starved_s = (double)(agent->heard_ns - s->claim_checked_ns) / 1e9;
+    }
+}
+
 void trm_supervisor_fault(struct trm_supervisor *s, const struct fault *fault)
 {
     switch (s->state) {
@@ -33,6 +52,7 @@ void trm_supervisor_fault(struct trm_supervisor *s, const struct fault *fault)
     }
     s->fault = *fault;
     s->fault.decided_ns = trm_clock_now_ns();
+    find_starved(s, &s->fault);
     if (s->fault.step < 0)
         s->fault.step = s->best_step >= 0 ? s->best_step : -1;
     trm_supervisor_event(s, TRM_EVENT_FAULT);

@@ -85,6 +85,8 @@ struct trm_supervisor {
     int64_t quit_ns;  /* leaving: agents are asked to go then, 0: they were */
     bool ended_clean; /* no rank of any attempt can be alive */
     uv_timer_t tick, wait, reaper;
+    int64_t ticked_ns;                  /* the newest tick; CLOCK_BOOTTIME */
+    int64_t stood_still_ns, went_on_ns; /* how long without one, and until when; the newest such */
     int64_t reap_until_ns;
     uv_signal_t signals[3];
     struct trm_link_server *server;

@@ -108,11 +108,77 @@ static void a_look_at_the_claim_that_took_too_long_prolongs_no_lease(void **stat
     fake_run_destroy(&run);
 }
 
+/* Ranks end with their lease, everywhere at once: whichever node tells first is not to blame. */
+static void leases_that_ran_out_for_want_of_a_claim_are_no_nodes_fault(void **state)
+{
+    struct fake_run run;
+    char path[TRM_PATH_BYTES], other[TRM_PATH_BYTES], *claim = NULL;
+    size_t bytes = 0;
+    int fd = -1;
+
+    (void)state;
+    fake_run_create(&run, 2, 1, BEAT_MS);
+    fake_run_supervise(&run, 2, FAKE_RUN_LAUNCHER, hasty);
+    reach_first_step(&run);
+    snprintf(path, sizeof path, "%s/run/supervisor/attempt-00000001", run.root);
+    snprintf(other, sizeof other, "%s/other", run.root);
+    assert_int_equal(trm_file_read_all(path, 4096, &claim, &bytes, NULL), TRM_OK);
+    replace_by_pipe(path, other);
+    FAKE_RUN_WAIT(&run, is_looked_at(path, &fd));
+    FAKE_RUN_WAIT(&run, run.agents[1].number - run.agents[1].acknowledged > 25);
+    run.agents[1].dead = 1; /* it has ended its ranks by itself */
+    fake_run_gone(&run, 1, 1, 7);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"fault\""));
+    assert_true(fake_run_tells(&run, "directory could not be looked at for"));
+    assert_false(fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\""));
+
+    assert_int_equal(trm_file_write_all(other, claim, bytes, false, NULL), TRM_OK);
+    assert_int_equal(rename(other, path), 0);
+    close(fd);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    fake_run_step(&run, 8);
+    fake_run_exit(&run, TRM_EXIT_OK);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_OK);
+    free(claim);
+    fake_run_destroy(&run);
+}
+
+/* A stopped supervisor hears nobody for longer than a lease; what they said meanwhile is there to
+ * be read when it goes on. */
+static void a_supervisor_that_stood_still_blames_no_node(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    fake_run_create(&run, 2, 1, BEAT_MS);
+    fake_run_supervise(&run, 2, FAKE_RUN_LAUNCHER, hasty);
+    reach_first_step(&run);
+    kill(run.supervisor, SIGSTOP);
+    FAKE_RUN_WAIT(&run, run.agents[1].number - run.agents[1].acknowledged > 40);
+    for (int i = 0; i < 2; i++) {
+        run.agents[i].dead = 1; /* they have ended their ranks by themselves */
+        fake_run_gone(&run, i, i, 7);
+        fake_agent_beat(&run.agents[i]);
+    }
+    uv_run(&run.loop, UV_RUN_NOWAIT);
+    kill(run.supervisor, SIGCONT);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    assert_true(fake_run_tells(&run, "this supervisor stood still for"));
+    assert_false(fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\""));
+    assert_false(fake_run_tells(&run, "no word from it"));
+    fake_run_step(&run, 8);
+    fake_run_exit(&run, TRM_EXIT_OK);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_OK);
+    fake_run_destroy(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stop_while_a_predecessor_is_waited_out_leaves_it_to_the_next),
         cmocka_unit_test(a_look_at_the_claim_that_took_too_long_prolongs_no_lease),
+        cmocka_unit_test(leases_that_ran_out_for_want_of_a_claim_are_no_nodes_fault),
+        cmocka_unit_test(a_supervisor_that_stood_still_blames_no_node),
     };
 
     signal(SIGPIPE, SIG_IGN);
