@@ -127,8 +127,9 @@ static int64_t fitting_micro_batch(const struct trm_run *run, uint64_t available
 /* "use --recompute-granularity full, or --micro-batch-size 4": what would fit. */
 static void advise(const struct trm_run *run, uint64_t available, char *text, size_t text_bytes)
 {
-    static const char *const levels[] = {
-        [TRM_RECOMPUTE_NONE] = "none", [TRM_RECOMPUTE_FULL] = "full"};
+    static const char *const levels[] = {[TRM_RECOMPUTE_NONE] = "none",
+                                         [TRM_RECOMPUTE_ATTENTION] = "attention",
+                                         [TRM_RECOMPUTE_FULL] = "full"};
     int now = (int)run->config->recompute_granularity, level = now + 1;
     int64_t micro_batch = fitting_micro_batch(run, available, now);
 

@@ -14,8 +14,10 @@ done
 device groups 4 --exchange-group-size 2 --ddp-bucket-size 0 --save-interval 2
 same one groups "ranks that sum in groups, a bucket per layer, and saves on the way"
 [ "$(ls -d "$scratch"/groups/checkpoints/step-* | wc -l)" = 3 ] || fail "three checkpoints"
-device recompute 2 --recompute-granularity full
-same one recompute "with and without recomputation"
+for level in attention full; do
+    device "recompute_$level" 2 --recompute-granularity "$level"
+    same one "recompute_$level" "without recomputation and with that of $level"
+done
 device fastest 2 --reduction fastest
 near fastest one 6 1e-5 "the vendor's reduction"
 

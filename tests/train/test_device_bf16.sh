@@ -15,7 +15,7 @@ for order in "2 2" "4 3"; do
     TRIREME_FAKE_GPU_SEED=$2 device "dp$1" "$1" $bf16 --save-interval 2
     same one "dp$1" "data-parallel 1 and $1"
 done
-device recompute 2 $bf16 --recompute-granularity full
+device recompute 2 $bf16 --recompute-granularity attention
 same one recompute "with and without recomputation"
 
 device_ends stopped 2 75 $bf16 --exit-interval 3

@@ -41,8 +41,10 @@ for groups in "4 2" "6 2" "6 3" "8 4" "8 2"; do
     must_train "groups$1_$2" "$1" --exchange-group-size "$2"
     same lanes8 "groups$1_$2" "$1 ranks that sum in groups of $2 first"
 done
-must_train recompute 2 --recompute-granularity full
-same lanes8 recompute "with and without recomputation"
+for level in attention full; do
+    must_train "recompute_$level" 2 --recompute-granularity "$level"
+    same lanes8 "recompute_$level" "without recomputation and with that of $level"
+done
 must_train unclipped 1 --clip-grad 0
 differ lanes8 unclipped "clipping was active in these runs"
 must_train fastest 2 --reduction fastest

@@ -1,17 +1,24 @@
 #include "trainer/model/block.h"
 
 void trm_block_place(struct trm_model_context *c, struct trm_arena *arena,
-                     struct trm_block_state *s)
+                     struct trm_block_state *s, const struct trm_block_state *shared)
 {
     enum trm_arena_category kind = TRM_ARENA_ACTIVATIONS;
     int64_t rows = c->max_rows;
 
     trm_norm_place(c, arena, &s->norm1);
     trm_norm_place(c, arena, &s->norm2);
-    s->normed1 = trm_context_alloc(c, arena, kind, rows, c->hidden);
-    s->qkv = trm_context_alloc(c, arena, kind, rows, 3 * c->attention_width);
-    s->attended = trm_context_alloc(c, arena, kind, rows, c->attention_width);
-    s->log_sum_exp = trm_context_alloc_wide(c, arena, kind, rows, c->heads);
+    if (shared) {
+        s->normed1 = shared->normed1;
+        s->qkv = shared->qkv;
+        s->attended = shared->attended;
+        s->log_sum_exp = shared->log_sum_exp;
+    } else {
+        s->normed1 = trm_context_alloc(c, arena, kind, rows, c->hidden);
+        s->qkv = trm_context_alloc(c, arena, kind, rows, 3 * c->attention_width);
+        s->attended = trm_context_alloc(c, arena, kind, rows, c->attention_width);
+        s->log_sum_exp = trm_context_alloc_wide(c, arena, kind, rows, c->heads);
+    }
     s->middle = trm_context_alloc(c, arena, kind, rows, c->hidden);
     s->normed2 = trm_context_alloc(c, arena, kind, rows, c->hidden);
     s->pre = trm_context_alloc(c, arena, kind, rows, c->ffn);
@@ -43,24 +50,32 @@ static struct trm_tensor log_sum_exp_view(const struct trm_model_context *c,
     return trm_tensor_2d(s->log_sum_exp.data, c->wide_type, c->batch * c->heads, c->seq_length);
 }
 
+/* From the first norm's output to the attention's. */
+static void attend(struct trm_model_context *c, const struct trm_block *block,
+                   struct trm_block_state *s)
+{
+    struct trm_tensor none = {0}, qkv = now(c, s->qkv);
+    struct trm_attention shape = attention_shape(c);
+    int64_t width = c->attention_width;
+
+    trm_linear_column_forward(c, &block->qkv, qkv, none, now(c, s->normed1), TRM_ACT_NONE);
+    c->ops->attention_forward(
+        c->device, now(c, s->attended), log_sum_exp_view(c, s), trm_tensor_columns(qkv, 0, width),
+        trm_tensor_columns(qkv, width, width), trm_tensor_columns(qkv, 2 * width, width), &shape);
+}
+
 void trm_block_forward(struct trm_model_context *c, const struct trm_block *block,
                        struct trm_block_state *s, struct trm_tensor x, struct trm_tensor before,
                        bool whole)
 {
-    struct trm_tensor none = {0};
-    struct trm_tensor qkv = now(c, s->qkv), branch = now(c, c->branch);
-    struct trm_attention shape = attention_shape(c);
-    int64_t width = c->attention_width;
+    struct trm_tensor branch = now(c, c->branch);
 
     if (before.data)
         trm_norm_residual_forward(c, &block->norm1, &s->norm1, now(c, s->normed1), x, before,
                                   branch);
     else
         trm_norm_forward(c, &block->norm1, &s->norm1, now(c, s->normed1), x);
-    trm_linear_column_forward(c, &block->qkv, qkv, none, now(c, s->normed1), TRM_ACT_NONE);
-    c->ops->attention_forward(
-        c->device, now(c, s->attended), log_sum_exp_view(c, s), trm_tensor_columns(qkv, 0, width),
-        trm_tensor_columns(qkv, width, width), trm_tensor_columns(qkv, 2 * width, width), &shape);
+    attend(c, block, s);
     trm_linear_row_forward(c, &block->projection, branch, now(c, s->attended));
 
     trm_norm_residual_forward(c, &block->norm2, &s->norm2, now(c, s->normed2), now(c, s->middle), x,
@@ -72,7 +87,8 @@ void trm_block_forward(struct trm_model_context *c, const struct trm_block *bloc
 }
 
 void trm_block_backward(struct trm_model_context *c, const struct trm_block *block,
-                        struct trm_block_state *s, struct trm_tensor dx, struct trm_tensor x)
+                        struct trm_block_state *s, struct trm_tensor dx, struct trm_tensor x,
+                        bool attend_again)
 {
     struct trm_attention shape = attention_shape(c);
     struct trm_tensor branch = now(c, c->branch), qkv = now(c, s->qkv), dattended, none = {0};
@@ -85,6 +101,10 @@ void trm_block_backward(struct trm_model_context *c, const struct trm_block *blo
     trm_linear_column_backward(c, &block->up, branch, dexpanded, now(c, s->normed2));
     trm_norm_backward(c, &block->norm2, &s->norm2, dx, branch, now(c, s->middle));
 
+    if (attend_again) {
+        trm_norm_forward(c, &block->norm1, &s->norm1, now(c, s->normed1), x);
+        attend(c, block, s);
+    }
     dattended = now(c, c->narrow);
     trm_linear_row_backward(c, &block->projection, dattended, dx, now(c, s->attended), none,
                             TRM_ACT_NONE);

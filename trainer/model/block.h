@@ -7,7 +7,8 @@
  *
  * What backward needs is kept per layer, or, under full recomputation, in one set that all layers
  * share: then only each layer's input is kept, and backward runs the layer's forward again (the
- * same ops on the same values: the same bits).
+ * same ops on the same values: the same bits). Or layers share what the attention half needs, up to
+ * its output, and backward runs that part again.
  */
 #ifndef TRM_TRAINER_MODEL_BLOCK_H
 #define TRM_TRAINER_MODEL_BLOCK_H
@@ -25,7 +26,7 @@ struct trm_block {
 /* Activations of one layer; N rows each. */
 struct trm_block_state {
     struct trm_norm_state norm1, norm2;
-    struct trm_tensor normed1;       /* [N, C] */
+    struct trm_tensor normed1;       /* [N, C]; this and the next three may be shared */
     struct trm_tensor qkv;           /* [N, 3 A] */
     struct trm_tensor attended;      /* [N, A] */
     struct trm_tensor log_sum_exp;   /* [B H, T] */
@@ -34,8 +35,9 @@ struct trm_block_state {
     struct trm_tensor pre, expanded; /* [N, F] before and after the activation */
 };
 
+/* With `shared`, the attention half is that of another state. */
 void trm_block_place(struct trm_model_context *c, struct trm_arena *arena,
-                     struct trm_block_state *state);
+                     struct trm_block_state *state, const struct trm_block_state *shared);
 
 /* The layer's input is x[N, C]; with before.data, x is written first: before[N, C] + c->branch, as
  * the layer before left them (`before` may be this state's middle). `whole` false: only what
@@ -44,8 +46,10 @@ void trm_block_forward(struct trm_model_context *c, const struct trm_block *bloc
                        struct trm_block_state *state, struct trm_tensor x, struct trm_tensor before,
                        bool whole);
 
-/* dx holds the gradient of the layer's output and becomes that of its input. */
+/* dx holds the gradient of the layer's output and becomes that of its input. `attend_again`: the
+ * attention half has been another layer's since. */
 void trm_block_backward(struct trm_model_context *c, const struct trm_block *block,
-                        struct trm_block_state *state, struct trm_tensor dx, struct trm_tensor x);
+                        struct trm_block_state *state, struct trm_tensor dx, struct trm_tensor x,
+                        bool attend_again);
 
 #endif

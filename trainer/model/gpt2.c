@@ -24,6 +24,7 @@ struct gpt2 {
     struct trm_block *blocks;
     struct trm_block_state *states; /* [layers], or [1] under full recomputation */
     int state_count;
+    bool shares_attention; /* among all states */
     struct trm_norm_layer final_norm;
     struct trm_norm_state final_state;
     struct trm_head head;
@@ -164,6 +165,7 @@ static enum trm_status gpt2_create(struct trm_model_context *c, void **state, st
     if (g) {
         g->layers = layers;
         g->state_count = shared ? 1 : layers;
+        g->shares_attention = c->config->recompute_granularity == TRM_RECOMPUTE_ATTENTION;
         g->blocks = calloc((size_t)layers, sizeof *g->blocks);
         g->states = calloc((size_t)g->state_count, sizeof *g->states);
         g->inputs = calloc((size_t)layers + 1, sizeof *g->inputs);
@@ -187,7 +189,8 @@ static void gpt2_place(struct trm_model_context *c, void *state, struct trm_aren
     enum trm_arena_category kind = TRM_ARENA_ACTIVATIONS;
 
     for (int i = 0; i < g->state_count; i++)
-        trm_block_place(c, arena, &g->states[i]);
+        trm_block_place(c, arena, &g->states[i],
+                        g->shares_attention && i > 0 ? &g->states[0] : NULL);
     /* Without backward two streams take turns: a layer reads one and writes the other. */
     for (int i = 0; i <= g->layers; i++)
         g->inputs[i] = c->training || i < 2
@@ -234,6 +237,7 @@ static struct trm_tensor gpt2_loss(struct trm_model_context *c, void *state,
     struct trm_tensor normed = forward(c, g, inputs), none = {0};
     struct trm_tensor dx = now(c, g->dx), dnormed = now(c, c->branch);
     bool recompute = g->state_count < g->layers;
+    bool attend_again = g->shares_attention && !recompute;
 
     trm_head_loss(c, &g->head, normed, targets, backward ? dnormed : none);
     if (!backward)
@@ -245,9 +249,10 @@ static struct trm_tensor gpt2_loss(struct trm_model_context *c, void *state,
     trm_context_grad_ready(c, g->final_norm.weight, TENSORS_AFTER_LAYERS);
     for (int i = g->layers - 1; i >= 0; i--) {
         struct trm_block_state *s = &g->states[i % g->state_count];
-        if (recompute && i < g->layers - 1) /* the last layer's state is still there */
+        bool is_last = i == g->layers - 1; /* its state is still there */
+        if (recompute && !is_last)
             trm_block_forward(c, &g->blocks[i], s, now(c, g->inputs[i]), none, false);
-        trm_block_backward(c, &g->blocks[i], s, dx, now(c, g->inputs[i]));
+        trm_block_backward(c, &g->blocks[i], s, dx, now(c, g->inputs[i]), attend_again && !is_last);
     }
     trm_embedding_backward(c, &g->embedding, dx, inputs);
     return trm_tensor_1d(g->head.loss.data, c->wide_type, normed.shape[0]);

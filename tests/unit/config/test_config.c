@@ -26,6 +26,7 @@ static void choices_match_their_enumerations(void **state)
     } cases[] = {
         {"architecture", TRM_ARCHITECTURE_GPT2, "gpt2"},
         {"recompute_granularity", TRM_RECOMPUTE_NONE, "none"},
+        {"recompute_granularity", TRM_RECOMPUTE_ATTENTION, "attention"},
         {"recompute_granularity", TRM_RECOMPUTE_FULL, "full"},
         {"reduction", TRM_REDUCTION_FIXED_ORDER, "fixed_order"},
         {"reduction", TRM_REDUCTION_FASTEST, "fastest"},

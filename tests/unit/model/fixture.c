@@ -41,7 +41,8 @@ static void fill_parameters(struct fixture *f)
     }
 }
 
-void fixture_open(struct fixture *f, enum trm_type type, bool reference, bool recompute)
+void fixture_open(struct fixture *f, enum trm_type type, bool reference,
+                  enum trm_recompute recompute)
 {
     struct trm_model_setup setup;
     struct trm_error error = {0};
@@ -52,7 +53,7 @@ void fixture_open(struct fixture *f, enum trm_type type, bool reference, bool re
     assert_int_equal(
         trm_config_load_text(f->config, config_text, strlen(config_text), "test", &error), TRM_OK);
     assert_int_equal(trm_config_check(f->config, 1, &error), TRM_OK);
-    f->config->recompute_granularity = recompute ? TRM_RECOMPUTE_FULL : TRM_RECOMPUTE_NONE;
+    f->config->recompute_granularity = (int)recompute;
     assert_int_equal(trm_comm_self(&f->self, &error), TRM_OK);
     if (reference)
         trm_device_reference(&f->device);

@@ -15,9 +15,10 @@ struct fixture {
     enum trm_type type;
 };
 
-/* vocab 29 padded to 32, 3 layers of 12 channels and 3 heads, sequence 7, batch 2. `recompute`
- * turns full recomputation on; `reference` chooses the device. */
-void fixture_open(struct fixture *f, enum trm_type type, bool reference, bool recompute);
+/* vocab 29 padded to 32, 3 layers of 12 channels and 3 heads, sequence 7, batch 2. `recompute` is
+ * the level of recomputation; `reference` chooses the device. */
+void fixture_open(struct fixture *f, enum trm_type type, bool reference,
+                  enum trm_recompute recompute);
 void fixture_close(struct fixture *f);
 
 /* Element i of a flat vector of the fixture's type. */

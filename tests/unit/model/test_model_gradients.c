@@ -77,7 +77,7 @@ static void gradients_equal_central_differences(void **state)
 {
     struct fixture f;
     (void)state;
-    fixture_open(&f, TRM_F64, true, false);
+    fixture_open(&f, TRM_F64, true, TRM_RECOMPUTE_NONE);
     /* What the buffer held before must not matter, and padding must come out zero. */
     for (int64_t i = 0; i < f.layout->elements; i++)
         fixture_set(&f, f.gradients, i, 0.0);
@@ -96,7 +96,7 @@ static void accumulated_gradients_equal_central_differences(void **state)
 {
     struct fixture f;
     (void)state;
-    fixture_open(&f, TRM_F64, true, false);
+    fixture_open(&f, TRM_F64, true, TRM_RECOMPUTE_NONE);
     backward(&f, 1, false, NULL);
     backward(&f, 2, true, NULL);
     check_tensors(&f, true);
@@ -107,9 +107,11 @@ static void recomputation_changes_no_bit(void **state)
 {
     struct fixture plain, recomputed;
     (void)state;
-    for (int reference = 0; reference < 2; reference++) {
-        fixture_open(&plain, TRM_F32, reference, false);
-        fixture_open(&recomputed, TRM_F32, reference, true);
+    for (int trial = 0; trial < 4; trial++) {
+        bool reference = trial % 2;
+        fixture_open(&plain, TRM_F32, reference, TRM_RECOMPUTE_NONE);
+        fixture_open(&recomputed, TRM_F32, reference,
+                     trial < 2 ? TRM_RECOMPUTE_ATTENTION : TRM_RECOMPUTE_FULL);
         assert_true(backward(&plain, 1, false, NULL) == backward(&recomputed, 1, false, NULL));
         assert_memory_equal(plain.gradients, recomputed.gradients,
                             (size_t)plain.layout->elements * sizeof(float));
@@ -123,8 +125,8 @@ static void the_fast_device_agrees_with_the_reference(void **state)
     struct fixture exact, fast;
     double difference = 0, size = 0;
     (void)state;
-    fixture_open(&exact, TRM_F64, true, false);
-    fixture_open(&fast, TRM_F32, false, false);
+    fixture_open(&exact, TRM_F64, true, TRM_RECOMPUTE_NONE);
+    fixture_open(&fast, TRM_F32, false, TRM_RECOMPUTE_NONE);
     double a = backward(&exact, 1, false, NULL), b = backward(&fast, 1, false, NULL);
     assert_true(fabs(a - b) < 2e-6 * fabs(a));
     for (int64_t i = 0; i < exact.layout->elements; i++) {
@@ -166,7 +168,7 @@ static void hooks_see_every_tensor_once_and_in_order(void **state)
     struct trm_model_hooks hooks = {
         .context = &calls, .param_wait = on_wait, .grad_ready = on_ready};
     (void)state;
-    fixture_open(&f, TRM_F32, true, false);
+    fixture_open(&f, TRM_F32, true, TRM_RECOMPUTE_NONE);
     backward(&f, 1, false, &hooks);
     for (int i = 0; i < f.layout->tensor_count; i++) {
         assert_int_equal(calls.waited[i], 1);
