@@ -65,7 +65,7 @@ enum trm_status trm_evaluate(struct trm_run *run, struct trm_error *err)
 
     if (!run->valid || config->eval_iters == 0)
         return TRM_OK;
-    trm_flight_phase(run->flight, TRM_PHASE_EVALUATE);
+    trm_run_phase(run, TRM_PHASE_EVALUATE);
     status = trm_param_gather_finish(run->param_gather, err);
     trm_sums_zero(run);
     for (int64_t batch = 0; batch < config->eval_iters && status == TRM_OK; batch++) {

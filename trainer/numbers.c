@@ -249,7 +249,7 @@ static enum trm_status roll_back(struct trm_run *run, struct trm_error *err)
     skips = state->skips;
     state->skips = NULL;
     state->skip_count = 0;
-    trm_flight_phase(run->flight, TRM_PHASE_LOAD);
+    trm_run_phase(run, TRM_PHASE_LOAD);
     status = restore(run, err);
     if (status == TRM_OK)
         status = trm_agree(run->world, keep_skips(run, skips, skip_count, err), err);

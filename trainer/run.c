@@ -23,6 +23,13 @@
 
 #define READ_AHEAD 4 /* batches */
 
+void trm_run_phase(struct trm_run *run, enum trm_phase phase)
+{
+    trm_flight_phase(run->flight, phase);
+    if (run->device.ops)
+        trm_device_mark(&run->device, trm_phase_name(phase));
+}
+
 static enum trm_status create_layout(struct trm_run *run, struct trm_error *err)
 {
     int count = trm_model_declare(run->config, run->mesh.tensor_size, NULL, 0);
@@ -239,7 +246,7 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
         trm_mesh_create(run->world, (int)run->config->tensor_model_parallel_size, &run->mesh, err);
     if (status == TRM_OK) {
         trm_mesh_follow(&run->mesh, run->flight);
-        trm_flight_phase(run->flight, TRM_PHASE_STARTUP);
+        trm_run_phase(run, TRM_PHASE_STARTUP);
         status = trm_alike_configs(run, err);
     }
     if (status == TRM_OK)
@@ -261,7 +268,7 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
             run->world->size, run->world->size > 1 ? "s" : "", run->mesh.data_size,
             run->mesh.tensor_size, (long long)run->config->lanes, text, run->threads,
             run->threads > 1 ? "s" : "");
-    trm_flight_phase(run->flight, TRM_PHASE_LOAD);
+    trm_run_phase(run, TRM_PHASE_LOAD);
     trm_failpoint("load", 0, NULL, 0);
     status = open_data(run, err);
     if (status == TRM_OK)

@@ -97,6 +97,9 @@ struct trm_run {
     struct trm_tried_step tried;
 };
 
+/* Not collective. What this rank does now, in its flight record and for profilers of its device. */
+void trm_run_phase(struct trm_run *run, enum trm_phase phase);
+
 /* Not collective. The reader, from the state's position on; the one before is stopped. */
 enum trm_status trm_run_start_reader(struct trm_run *run, struct trm_error *err);
 

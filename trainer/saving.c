@@ -193,8 +193,7 @@ static enum trm_status hand_over(struct trm_run *run, struct trm_error *err)
     struct trm_saving *saving = &run->saving;
     enum trm_status status;
 
-    trm_flight_phase(run->flight,
-                     trm_saver_is_busy(saving->saver) ? TRM_PHASE_SAVE : TRM_PHASE_SNAPSHOT);
+    trm_run_phase(run, trm_saver_is_busy(saving->saver) ? TRM_PHASE_SAVE : TRM_PHASE_SNAPSHOT);
     trm_failpoint("snapshot", run->state.step, NULL, 0);
     status = trm_saver_begin(saving->saver, &run->state, err);
     return status == TRM_OK ? refusal(run, err) : status;
@@ -246,7 +245,7 @@ enum trm_status trm_saving_wait(struct trm_run *run, struct trm_error *err)
 {
     enum trm_status status = trm_saving_join(run, err);
 
-    trm_flight_phase(run->flight, TRM_PHASE_SAVE);
+    trm_run_phase(run, TRM_PHASE_SAVE);
     return status == TRM_OK ? trm_saver_wait(run->saving.saver, err) : status;
 }
 

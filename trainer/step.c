@@ -32,7 +32,7 @@ static void grad_ready(void *context, int first, int count)
 static void backward(void *context)
 {
     struct trm_run *run = context;
-    trm_flight_phase(run->flight, TRM_PHASE_BACKWARD);
+    trm_run_phase(run, TRM_PHASE_BACKWARD);
 }
 
 /* Does every rank have its batch, was any asked to stop, and how far are saves and copies in
@@ -77,7 +77,7 @@ static enum trm_status run_lanes(struct trm_run *run, const struct trm_batch *ba
         float *gradients = trm_grad_sync_begin_lane(run->grad_sync);
         for (int64_t i = 0; i < config->accumulation && status == TRM_OK; i++) {
             int64_t at = (lane * config->accumulation + i) * tokens;
-            trm_flight_phase(run->flight, TRM_PHASE_FORWARD);
+            trm_run_phase(run, TRM_PHASE_FORWARD);
             status = trm_model_forward_backward(
                 run->model, inputs + at, targets + at, gradients, i > 0,
                 i == config->accumulation - 1 ? &last : &early, &run->sums->loss, err);
@@ -100,7 +100,7 @@ static enum trm_status update(struct trm_run *run, double norm, float *owned,
         status = trm_saving_join(run, err);
     if (status != TRM_OK)
         return status;
-    trm_flight_phase(run->flight, TRM_PHASE_OPTIMIZER);
+    trm_run_phase(run, TRM_PHASE_OPTIMIZER);
     trm_mirror_forget(run);
     m->learning_rate = trm_schedule_learning_rate(run->config, m->step);
     trm_optimizer_update(run->optimizer, m->step, m->learning_rate, scale,
@@ -212,7 +212,7 @@ static void note_step(struct trm_run *run, int64_t step_ns, int64_t waited_befor
 
     trm_flight_step(run->flight, &step);
     trm_memory_tier_note_step(run, step_ns);
-    trm_flight_phase(run->flight, TRM_PHASE_DATA);
+    trm_run_phase(run, TRM_PHASE_DATA);
 }
 
 enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metrics *m,
@@ -226,15 +226,15 @@ enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metric
     float *owned;
     enum trm_status status;
 
-    trm_flight_phase(run->flight, TRM_PHASE_DATA);
+    trm_run_phase(run, TRM_PHASE_DATA);
     status = trm_reader_next(run->reader, &batch, err);
     status = agree_to_begin(run, status, stop, err);
     if (status != TRM_OK || *stop)
         return status;
-    trm_flight_phase(run->flight, TRM_PHASE_FORWARD);
+    trm_run_phase(run, TRM_PHASE_FORWARD);
     trm_failpoint("forward", step, NULL, 0);
     status = run_lanes(run, &batch, err);
-    trm_flight_phase(run->flight, TRM_PHASE_GRAD_EXCHANGE);
+    trm_run_phase(run, TRM_PHASE_GRAD_EXCHANGE);
     trm_failpoint("grad_exchange", step, NULL, 0);
     if (status == TRM_OK)
         status = trm_param_gather_finish(run->param_gather, err);
@@ -242,7 +242,7 @@ enum trm_status trm_step(struct trm_run *run, bool *stop, struct trm_step_metric
         status = trm_grad_sync_finish(run->grad_sync, &owned, err);
     if (status != TRM_OK)
         return status;
-    trm_flight_phase(run->flight, TRM_PHASE_OPTIMIZER);
+    trm_run_phase(run, TRM_PHASE_OPTIMIZER);
     trm_failpoint("optimizer", step, on_host ? owned : NULL,
                   on_host ? (size_t)run->layout->owned_elements * sizeof *owned : 0);
     trm_optimizer_sum_of_squares(run->optimizer, owned, &run->sums->squares);

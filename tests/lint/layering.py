@@ -50,7 +50,7 @@ MAY_INCLUDE = {
 FOREIGN = [
     ("MPI", r"mpi\.h", ["collectives/mpi", "tests/fake"]),
     ("NCCL", r"nccl\.h", ["collectives/nccl", "tests/fake"]),
-    ("CUDA", r"(cuda|cublas|cudnn|nvml).*\.h", ["trainer/ops/cuda", "collectives/nccl",
+    ("CUDA", r"(cuda|cublas|cudnn|nvml|nvtx3/).*\.h", ["trainer/ops/cuda", "collectives/nccl",
                                                 "tests/fake", "tests/unit/ops/trial_cuda.c", "tests/unit/ops/test_cublas_lt.c",
                                                 "tests/gpu", "bench"]),
     ("HDF5", r"hdf5.*\.h", ["checkpoint/h5.h", "tests/unit/checkpoint", "bench"]),

@@ -41,6 +41,13 @@ train to_device 2 $short --device cpu --exit-interval 3 || code=$?
 device to_device 1
 near to_device cpu 6 1e-5 "saved by the CPU, resumed on the device"
 
+# What a profiler shows: the phases of a step, none in another.
+TRIREME_FAKE_NVTX=$scratch/ranges.txt device ranges 1 --eval-iters 0
+expected="reading data|forward|backward|forward|backward|forward|backward|forward|backward|gradient exchange|optimizer"
+grep -q "|$expected|" <(sed 's/^0 //' "$scratch/ranges.txt" | uniq | tr '\n' '|') ||
+    { cat "$scratch/ranges.txt"; fail "a profiler does not see the phases of a step"; }
+pass "phases are ranges for profilers"
+
 # The log line, with an NVML that is a fake.
 LD_LIBRARY_PATH=$TRIREME_BIN/../tests/nvml-whole device gauges 1
 grep -q '| [0-9.e-]* TFLOP/s per GPU, MFU [0-9.]* % of 61.84 | 61 GiB of 80 GiB, 64 C, 1755 MHz$' "$scratch/gauges.out" ||

@@ -15,6 +15,12 @@ void trm_device_describe(const struct trm_device *dev, char *text, size_t text_b
         snprintf(text, text_bytes, "%s", dev->ops->name);
 }
 
+void trm_device_mark(struct trm_device *dev, const char *name)
+{
+    if (dev->ops->mark != NULL)
+        dev->ops->mark(dev, name);
+}
+
 enum trm_status trm_device_sync(struct trm_device *dev, struct trm_error *err)
 {
     if (dev->ops->sync != NULL)

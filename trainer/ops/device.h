@@ -110,6 +110,9 @@ void trm_device_release(struct trm_device *dev, void *memory);
 void trm_device_upload(struct trm_device *dev, void *to, const void *from, size_t bytes);
 void trm_device_download(struct trm_device *dev, void *to, const void *from, size_t bytes);
 
+/* Profilers call what the host does from now on by that name, which is static; NULL: by none. */
+void trm_device_mark(struct trm_device *dev, const char *name);
+
 /* The sticky error, if any, and its words, without waiting for work. */
 enum trm_status trm_device_check(const struct trm_device *dev, struct trm_error *err);
 

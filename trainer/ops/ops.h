@@ -34,6 +34,8 @@ struct trm_ops {
     void (*describe)(const struct trm_device *dev, char *text, size_t text_bytes);
     /* Waits for the device's work, or sets its error; NULL: ops are done when they return. */
     void (*sync)(struct trm_device *dev);
+    /* trm_device_mark; NULL: nobody is told. */
+    void (*mark)(struct trm_device *dev, const char *name);
     const struct trm_device_memory *memory; /* NULL: the host's */
     /* Bytes of scratch that ops within these limits need. */
     size_t (*workspace_bytes)(struct trm_device *dev, const struct trm_ops_limits *limits);

@@ -164,6 +164,7 @@ static const struct trm_ops cuda_ops = {
     .name = "cuda",
     .describe = describe,
     .sync = sync,
+    .mark = trm_cuda_mark,
     .memory = &memory_calls,
     .workspace_bytes = workspace_bytes,
     .zero = trm_cuda_zero,

@@ -19,6 +19,7 @@ struct trm_cuda {
     cudaStream_t stream;
     cudaStream_t beside;    /* of fetches */
     cudaEvent_t fetch_from; /* where they begin on `stream` */
+    bool marked;            /* a range of trm_cuda_mark is open */
     cublasLtHandle_t blas;
     void *product_workspace; /* TRM_CUDA_LIBRARY_BYTES */
     struct trm_cuda_choices choices;
@@ -67,6 +68,7 @@ __typeof__(*((struct trm_ops *)NULL)->attention_forward) trm_cuda_flash_forward;
 __typeof__(*((struct trm_ops *)NULL)->attention_backward) trm_cuda_flash_backward;
 
 /* A function of the very type that the table asks for. */
+TRM_CUDA_OP(mark);
 TRM_CUDA_OP(zero);
 TRM_CUDA_OP(copy);
 TRM_CUDA_OP(add);
