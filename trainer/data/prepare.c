@@ -13,6 +13,7 @@
 #include "trainer/data/formats.h"
 
 #define BLOCK_BYTES (1 << 20)
+#define TEMPORARY   ".tmp"
 
 /* Megatron's lengths are int32: a longer document becomes several sequences. */
 #define SEQUENCE_TOKENS (INT64_C(1) << 30)
@@ -25,7 +26,7 @@ struct output {
 
 static enum trm_status output_open(struct output *output, const char *path, struct trm_error *err)
 {
-    enum trm_status status = trm_file_path(output->path, err, "%s.tmp", path);
+    enum trm_status status = trm_file_path(output->path, err, "%s" TEMPORARY, path);
     if (status != TRM_OK)
         return status;
     output->fd = open(output->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -77,8 +78,29 @@ static bool is_same_file(const struct stat *info, const char *path)
     return stat(path, &other) == 0 && other.st_dev == info->st_dev && other.st_ino == info->st_ino;
 }
 
+/* Every name that is written to, temporary ones too, held against an input. */
+static enum trm_status refuse_overwriting(const struct trm_prepare_result *outputs,
+                                          const struct stat *input, struct trm_error *err)
+{
+    const char *const names[] = {outputs->token_path, outputs->index_path};
+    for (int i = 0; i < 4; i++) {
+        char path[TRM_PATH_BYTES];
+        if (names[i / 2][0] == '\0')
+            continue;
+        enum trm_status status =
+            trm_file_path(path, err, "%s%s", names[i / 2], i % 2 ? TEMPORARY : "");
+        if (status != TRM_OK)
+            return status;
+        if (is_same_file(input, path))
+            return trm_error_set(err, TRM_ERR_INPUT,
+                                 "output \"%s\" is one of the inputs; choose another name", path);
+    }
+    return TRM_OK;
+}
+
 /* sizes[input_count] in bytes. */
-static enum trm_status measure_inputs(const struct trm_prepare_settings *settings, int64_t *sizes,
+static enum trm_status measure_inputs(const struct trm_prepare_settings *settings,
+                                      const struct trm_prepare_result *outputs, int64_t *sizes,
                                       int64_t *total, struct trm_error *err)
 {
     *total = 0;
@@ -103,10 +125,8 @@ static enum trm_status measure_inputs(const struct trm_prepare_settings *setting
                 "input \"%s\" is empty (0 bytes); name a file with text, or leave it "
                 "out",
                 path);
-        if (is_same_file(&info, settings->output))
-            return trm_error_set(err, TRM_ERR_INPUT,
-                                 "output \"%s\" is one of the inputs; choose another name",
-                                 settings->output);
+        if (refuse_overwriting(outputs, &info, err) != TRM_OK)
+            return TRM_ERR_INPUT;
         sizes[i] = info.st_size;
         *total += info.st_size;
     }
@@ -237,8 +257,8 @@ enum trm_status trm_prepare_bytes(const struct trm_prepare_settings *settings,
     int64_t *sizes = calloc(count > 0 ? (size_t)count : 1, sizeof *sizes);
     if (!sizes)
         return trm_error_set(err, TRM_ERR_MEMORY, "no memory for a list of %d inputs", count);
-    if ((status = measure_inputs(settings, sizes, &made.tokens, err)) != TRM_OK ||
-        (status = name_outputs(settings, &made, err)) != TRM_OK ||
+    if ((status = name_outputs(settings, &made, err)) != TRM_OK ||
+        (status = measure_inputs(settings, &made, sizes, &made.tokens, err)) != TRM_OK ||
         (status = output_open(&tokens, made.token_path, err)) != TRM_OK ||
         (status = write_tokens(settings, sizes, made.tokens, &tokens, err)) != TRM_OK)
         goto done;

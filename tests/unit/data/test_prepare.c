@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "support.h"
 #include "trainer/data/prepare.h"
@@ -167,12 +168,46 @@ static void bad_inputs_are_refused_and_leave_nothing(void **state)
     assert_true(trm_file_exists(path));
 }
 
+static void no_input_is_overwritten_whatever_the_output_is_called(void **state)
+{
+    static const struct {
+        const char *input, *output;
+        enum trm_tokens_format format;
+        const char *written;
+    } cases[] = {
+        {"corpus.bin", "corpus", TRM_TOKENS_MEGATRON, "corpus.bin"},
+        {"corpus.bin", "corpus.idx", TRM_TOKENS_MEGATRON, "corpus.bin"},
+        {"corpus.idx", "corpus", TRM_TOKENS_MEGATRON, "corpus.idx"},
+        {"t.bin.tmp", "t.bin", TRM_TOKENS_LLMC, "t.bin.tmp"},
+        {"corpus.idx.tmp", "corpus", TRM_TOKENS_MEGATRON, "corpus.idx.tmp"},
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        const char *const names[] = {cases[c].input};
+        char path[TRM_PATH_BYTES], words[64], *text;
+        size_t bytes;
+        struct trm_prepare_result result;
+        struct trm_error err = {0};
+        write_file(*state, cases[c].input, "oars\n", 5);
+        assert_int_equal(prepare(*state, names, 1, cases[c].output, cases[c].format, &result, &err),
+                         TRM_ERR_INPUT);
+        snprintf(words, sizeof words, "/%s\" is one of the inputs", cases[c].written);
+        assert_non_null(strstr(err.text, words));
+        assert_int_equal(
+            trm_file_read_all(scratch_path(*state, cases[c].input, path), 100, &text, &bytes, &err),
+            TRM_OK);
+        assert_string_equal(text, "oars\n");
+        free(text);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(every_format_gives_the_bytes_back),
         SCRATCH_TEST(an_older_output_is_replaced),
         SCRATCH_TEST(bad_inputs_are_refused_and_leave_nothing),
+        SCRATCH_TEST(no_input_is_overwritten_whatever_the_output_is_called),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
