@@ -1,12 +1,17 @@
 #include "checkpoint/stored.h"
 
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "checkpoint/manifest.h"
 #include "checkpoint/shard.h"
 #include "checkpoint/store.h"
+
+#define PEEK_BYTES 4096 /* of a manifest, whose counters come first */
 
 void trm_stored_close(struct trm_stored *stored)
 {
@@ -190,6 +195,74 @@ static enum trm_status open_step(const char *directory, int64_t step, struct trm
     return TRM_OK;
 }
 
+/* The lineage that a manifest claims, unchecked: for telling cheaply which ones to read. One that
+ * doesn't say it in its first lines may be of any. */
+static int64_t peek_lineage(const char *path)
+{
+    static const char key[] = "\"lineage\": ";
+    char manifest[TRM_PATH_BYTES], text[PEEK_BYTES + 1] = "", *found;
+    if (trm_file_path(manifest, NULL, "%s/" TRM_CKPT_MANIFEST, path) != TRM_OK)
+        return INT64_MIN;
+    int fd = open(manifest, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? pread(fd, text, PEEK_BYTES, 0) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (got < 0)
+        return INT64_MIN;
+    found = strstr(text, key);
+    return found != NULL ? strtoll(found + sizeof(key) - 1, NULL, 10) : INT64_MAX;
+}
+
+/* Whether a rollback to `back` left `state` behind, and nobody went on from there. */
+static bool goes_back_behind(const struct trm_ckpt_state *back, const struct trm_ckpt_state *state)
+{
+    return back->lineage > state->lineage && back->attempt >= state->attempt &&
+           memcmp(back->run_id, state->run_id, sizeof(back->run_id)) == 0;
+}
+
+bool trm_stored_is_given_up(const char *directory, const struct trm_catalog *catalog,
+                            const int64_t *steps, int count, int64_t *by)
+{
+    const struct trm_ckpt_state *state = &catalog->state;
+    bool given_up = false;
+    for (int i = count - 1; !given_up && i >= 0; i--) {
+        char path[TRM_PATH_BYTES];
+        struct trm_stored *other = NULL;
+        if (steps[i] >= state->step ||
+            trm_store_step_path(directory, steps[i], path, NULL) != TRM_OK ||
+            peek_lineage(path) <= state->lineage ||
+            open_step(directory, steps[i], &other, NULL) != TRM_OK)
+            continue;
+        const struct trm_ckpt_state *back = &other->catalog.state;
+        given_up = goes_back_behind(back, state);
+        if (given_up && by != NULL)
+            *by = steps[i];
+        trm_stored_close(other);
+    }
+    return given_up;
+}
+
+/* Opens steps[number], unless it was given up for an older one. */
+static enum trm_status open_current(const char *directory, const int64_t *steps, int count,
+                                    int number, struct trm_stored **out, struct trm_error *err)
+{
+    struct trm_stored *stored = NULL;
+    int64_t by = 0;
+    enum trm_status status = open_step(directory, steps[number], &stored, err);
+    if (status != TRM_OK)
+        return status;
+    if (trm_stored_is_given_up(directory, &stored->catalog, steps, count, &by)) {
+        status = trm_error_set(err, TRM_ERR_MISMATCH,
+                               "%s: it is of lineage %" PRId64
+                               ", which was given up: a rollback went back to step %" PRId64,
+                               stored->path, stored->catalog.state.lineage, by);
+        trm_stored_close(stored);
+        return status;
+    }
+    *out = stored;
+    return TRM_OK;
+}
+
 static enum trm_status open_newest_of(const char *directory, trm_passed_over_fn passed_over,
                                       void *context, struct trm_stored **out, struct trm_error *err)
 {
@@ -203,7 +276,7 @@ static enum trm_status open_newest_of(const char *directory, trm_passed_over_fn 
     struct trm_error first = {0};
     for (int i = 0; i < count; i++) {
         struct trm_error reason = {0};
-        status = open_step(directory, steps[i], out, &reason);
+        status = open_current(directory, steps, count, i, out, &reason);
         if (status == TRM_OK)
             goto cleanup;
         if (status == TRM_ERR_MEMORY) {

@@ -30,11 +30,19 @@ enum trm_status trm_stored_open(const char *path, struct trm_stored **out, struc
 enum trm_status trm_stored_read_catalog(const char *path, struct trm_catalog *catalog,
                                         struct trm_error *err);
 
+/* Whether the history that a checkpoint of `directory` belongs to was given up: a sound one of an
+ * earlier step, among steps[count], is of the same run and a later lineage, and no later attempt
+ * has gone on from the older lineage since. A rollback leaves that behind when it is killed before
+ * it could remove what it gave up. *by (may be NULL): the step that it went back to. */
+bool trm_stored_is_given_up(const char *directory, const struct trm_catalog *catalog,
+                            const int64_t *steps, int count, int64_t *by);
+
 /* Called for each newer checkpoint that was passed over, with the reason. */
 typedef void (*trm_passed_over_fn)(void *context, const char *path, const char *reason);
 
 /* `where` is one checkpoint or a directory of them. Of a directory: exactly `step` when it is >= 0,
- * else the newest that opens; each that does not is passed over and named, never silently.
+ * else the newest that opens and was not given up; each other is passed over and named, never
+ * silently.
  * TRM_ERR_NOT_FOUND when there is none at all; TRM_ERR_CORRUPT when there are some and none opens.
  * `passed_over` may be NULL. */
 enum trm_status trm_stored_open_newest(const char *where, int64_t step,

@@ -70,9 +70,11 @@ static enum trm_status look_at_disk(struct trm_run *run, int64_t below, struct o
             if (steps[i] >= below || trm_store_step_path(save, steps[i], path, NULL) != TRM_OK ||
                 trm_stored_read_catalog(path, &catalog, NULL) != TRM_OK)
                 continue;
-            found->step = steps[i];
-            found->lineage = catalog.state.lineage;
-            memcpy(found->run_id, catalog.state.run_id, sizeof found->run_id);
+            if (!trm_stored_is_given_up(save, &catalog, steps, count, NULL)) {
+                found->step = steps[i];
+                found->lineage = catalog.state.lineage;
+                memcpy(found->run_id, catalog.state.run_id, sizeof found->run_id);
+            }
             trm_catalog_destroy(&catalog);
         }
         free(steps);

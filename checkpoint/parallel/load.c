@@ -103,8 +103,13 @@ static enum trm_status find_older(const struct search *search, struct trm_stored
             continue;
         if (trm_stored_open_newest(search->where, steps[i], NULL, NULL, stored, &reason) ==
             TRM_OK) {
-            status = TRM_OK;
-            break;
+            if (!trm_stored_is_given_up(search->where, &(*stored)->catalog, steps, count, NULL)) {
+                status = TRM_OK;
+                break;
+            }
+            (void)trm_error_set(&reason, TRM_ERR_MISMATCH, "a rollback gave it up");
+            trm_stored_close(*stored);
+            *stored = NULL;
         }
         if (search->passed_over != NULL &&
             trm_store_step_path(search->where, steps[i], path, NULL) == TRM_OK)

@@ -150,6 +150,20 @@ newest killed 4
 TRIREME_ATTEMPT=2 run killed 2 0 --nonfinite-policy rollback --save-interval 4
 same once killed "rollback: killed after it, and started again"
 
+# Killed before it has removed what it gave up: a restart doesn't go on from there.
+flags="--nonfinite-policy rollback --save-interval 1 --no-save-async --rollback-skip-steps 3"
+TRIREME_FAULT="1,6,optimizer,1,nan" run left 2 0 $flags
+TRIREME_FAULT="" run torn 2 75 $flags --exit-interval 5
+cp -a "$scratch/torn/checkpoints" "$scratch/kept"
+code=0
+TRIREME_ATTEMPT=2 TRIREME_FAULT="1,6,optimizer,2,nan;*,4,forward,2,kill" train torn 2 $flags || code=$?
+[ "$code" != 0 ] || fail "a killed run exits 0"
+newest torn 3
+cp -a "$scratch"/kept/step-0000000[45] "$scratch/torn/checkpoints/"
+TRIREME_ATTEMPT=3 TRIREME_FAULT="" run torn 2 0 $flags
+says torn 'passed over checkpoint .*step-00000005": .*lineage 0, which was given up'
+same left torn "rollback: killed before it removed what it gave up"
+
 # What a rollback left is damaged: on from before it, and the rollback comes again.
 TRAINER=$samples TRIREME_ATTEMPT=1 TRIREME_FAULT="" BAD_SAMPLES=45
 run sound 2 0 --nonfinite-policy rollback --save-interval 2

@@ -258,6 +258,42 @@ static void a_later_lineage_that_nobody_can_load_is_replaced(void **state)
     assert_false(holds);
 }
 
+static void what_a_rollback_gave_up_is_passed_over(void **state)
+{
+    struct place *place = *state;
+    struct notes notes;
+    struct trm_error err = {0};
+    char path[TRM_PATH_BYTES];
+    struct trm_ckpt_state later = fixture_state(30);
+    save(place, 10);
+    save(place, 20);
+    later.lineage = 0;
+    fixture_save(place->directory, &later, 1, 2);
+    assert_int_equal(newest(place, &notes, &err), 20);
+    assert_int_equal(notes.count, 1);
+    assert_non_null(strstr(notes.text[0], "step-00000030: "));
+    assert_non_null(strstr(notes.text[0], "of lineage 0, which was given up: a rollback went back "
+                                          "to step 10"));
+    /* A later attempt went on from it: then it knew why. */
+    assert_int_equal(trm_store_remove(place->directory, 30, 9, &err), TRM_OK);
+    later.attempt++;
+    fixture_save(place->directory, &later, 1, 2);
+    assert_int_equal(newest(place, &notes, &err), 30);
+    /* Of another run; or where what it went back to is not sound. */
+    assert_int_equal(trm_store_remove(place->directory, 30, 9, &err), TRM_OK);
+    later.attempt--;
+    strcpy(later.run_id, "another");
+    fixture_save(place->directory, &later, 1, 2);
+    assert_int_equal(newest(place, &notes, &err), 30);
+    assert_int_equal(trm_store_remove(place->directory, 30, 9, &err), TRM_OK);
+    strcpy(later.run_id, "run-a1b2");
+    fixture_save(place->directory, &later, 1, 2);
+    assert_int_equal(unlink(in(place, "step-00000010/shard-00000.h5", path)), 0);
+    assert_int_equal(newest(place, &notes, &err), 20);
+    assert_int_equal(unlink(in(place, "step-00000020/shard-00000.h5", path)), 0);
+    assert_int_equal(newest(place, &notes, &err), 30);
+}
+
 /* Damage done to step 20 of 10 and 20, and what is said of it. */
 static void delete_shard(const struct place *place)
 {
@@ -407,6 +443,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(holds_tells_the_same_state_from_another, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_later_lineage_that_nobody_can_load_is_replaced, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(what_a_rollback_gave_up_is_passed_over, set_up, tear_down),
         cmocka_unit_test(what_is_not_sound_is_passed_over_by_name),
         cmocka_unit_test_setup_teardown(a_step_asked_for_by_number_is_never_replaced_by_another,
                                         set_up, tear_down),
