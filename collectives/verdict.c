@@ -25,15 +25,9 @@ static bool is_stopped(const struct trm_flight_view *rank)
     return rank->process == 'T' || rank->process == 't';
 }
 
-/* The lane that a rank stands still in, -1: none. It stands in one wait at a time. */
 static int waiting_group(const struct trm_flight_view *rank)
 {
-    if (is_gone(rank))
-        return -1;
-    for (int g = 0; g < TRM_FLIGHT_GROUPS; g++)
-        if (rank->lanes[g].waiting > 0)
-            return g;
-    return -1;
+    return is_gone(rank) ? -1 : trm_tally_waiting_group(rank);
 }
 
 /* Are both in one communicator of this kind? Before the mesh is known there is only the world. */
@@ -216,13 +210,25 @@ static bool all_left(const struct trm_flight_view *ranks, int count)
     return found == count;
 }
 
+/* Does anybody wait for it to come, or with `arrived` in a group of its at all? */
+static bool is_missed(struct trm_tally *tallies, int count, const struct trm_flight_view *rank,
+                      bool arrived)
+{
+    for (int g = 0; g < TRM_FLIGHT_GROUPS; g++) {
+        const struct trm_tally *tally = trm_tally_of(tallies, count, rank, g);
+        if (tally && (arrived ? tally->waiters > 0 : tally->most_waiting > rank->lanes[g].entered))
+            return true;
+    }
+    return false;
+}
+
 /* Those who wait for nobody and whom others miss, in I/O phases or not. */
-static bool find_missed(const struct trm_flight_view *ranks, int count, relation_fn *relation,
-                        bool io, struct trm_verdict *out)
+static bool find_missed(const struct trm_flight_view *ranks, int count, struct trm_tally *tallies,
+                        bool arrived, bool io, struct trm_verdict *out)
 {
     for (int i = 0; i < count; i++)
         if (waiting_group(&ranks[i]) < 0 && trm_phase_is_io(ranks[i].phase) == io &&
-            longest_waiter(ranks, count, i, relation) >= 0)
+            is_missed(tallies, count, &ranks[i], arrived))
             add_culprit(out, i);
     return out->culprit_count > 0;
 }
@@ -269,19 +275,18 @@ static bool find_still(const struct trm_flight_view *ranks, int count, struct tr
 
 /* All wait. Somebody's late peers wait at other collectives, or are not in the list, or there are
  * none. */
-static void judge_waiters(const struct trm_flight_view *ranks, int count, struct trm_verdict *out)
+static void judge_waiters(const struct trm_flight_view *ranks, int count, struct trm_tally *tallies,
+                          struct trm_verdict *out)
 {
     int oldest = 0;
     bool crossed = false, all_here = true;
 
     for (int i = 0; i < count; i++) {
-        int g = waiting_group(&ranks[i]), here = 0;
+        int g = waiting_group(&ranks[i]);
         const struct trm_flight_lane_view *lane = &ranks[i].lanes[g];
-        for (int j = 0; j < count; j++) {
-            here += share(&ranks[i], &ranks[j], g);
-            crossed = crossed || waits_for(&ranks[i], &ranks[j]);
-        }
-        all_here = all_here && here >= group_size(&ranks[i], g);
+        const struct trm_tally *tally = trm_tally_of(tallies, count, &ranks[i], g);
+        crossed = crossed || (tally && tally->least_entered < lane->waiting);
+        all_here = all_here && (tally ? tally->members : 0) >= group_size(&ranks[i], g);
         if (lane->age_ms > ranks[oldest].lanes[waiting_group(&ranks[oldest])].age_ms)
             oldest = i;
     }
@@ -291,17 +296,17 @@ static void judge_waiters(const struct trm_flight_view *ranks, int count, struct
     note_place(ranks, count, oldest, out);
 }
 
-void trm_verdict_find(const struct trm_flight_view *ranks, int count, struct trm_verdict *out)
+void trm_verdict_find(const struct trm_flight_view *ranks, int count, struct trm_tally *scratch,
+                      struct trm_verdict *out)
 {
     static const struct {
         enum trm_verdict_kind kind;
-        relation_fn *relation;
-        bool io;
+        bool arrived, io;
     } searches[] = {
-        {TRM_VERDICT_LATE, waits_for, false},
-        {TRM_VERDICT_STORAGE, waits_for, true},
-        {TRM_VERDICT_ABSENT, waits_with, false},
-        {TRM_VERDICT_STORAGE, waits_with, true},
+        {TRM_VERDICT_LATE, false, false},
+        {TRM_VERDICT_STORAGE, false, true},
+        {TRM_VERDICT_ABSENT, true, false},
+        {TRM_VERDICT_STORAGE, true, true},
     };
     bool found;
 
@@ -311,14 +316,16 @@ void trm_verdict_find(const struct trm_flight_view *ranks, int count, struct trm
     found = find_broken(ranks, count, out);
     if (!found && find_saving(ranks, count, out))
         return;
+    if (!found)
+        trm_tally_fill(ranks, count, scratch);
     for (unsigned i = 0; i < sizeof searches / sizeof *searches && !found; i++) {
         out->kind = searches[i].kind;
-        found = find_missed(ranks, count, searches[i].relation, searches[i].io, out);
+        found = find_missed(ranks, count, scratch, searches[i].arrived, searches[i].io, out);
     }
     if (found || find_still(ranks, count, out)) {
         put_oldest_first(ranks, out);
         place_culprit(ranks, count, out);
     } else {
-        judge_waiters(ranks, count, out);
+        judge_waiters(ranks, count, scratch, out);
     }
 }

@@ -15,6 +15,7 @@
 #define TRM_COLLECTIVES_VERDICT_H
 
 #include "collectives/flight_view.h"
+#include "collectives/tally.h"
 
 enum trm_verdict_kind {
     TRM_VERDICT_NONE,      /* no rank is in the list, or all have left with a word */
@@ -50,8 +51,10 @@ struct trm_verdict {
     int64_t waited_ms;                    /* by the one of them who waits longest */
 };
 
-/* `ranks` in any order, each rank once; mesh sizes are taken from them. */
-void trm_verdict_find(const struct trm_flight_view *ranks, int count, struct trm_verdict *out);
+/* `ranks` in any order, each rank once; mesh sizes are taken from them. Some looks at each of them;
+ * scratch[TRM_TALLY_PLACES(count)] is the caller's, and holds nothing afterwards. */
+void trm_verdict_find(const struct trm_flight_view *ranks, int count, struct trm_tally *scratch,
+                      struct trm_verdict *out);
 
 /* The sentence, for example: rank 3 on node2 did not arrive at all-reduce 412 of the data group
  * (step 118): in forward for 6.2 s, stopped by a signal; ranks 0, 1 and 2 wait for 6.1 s.

@@ -31,6 +31,7 @@ struct trm_watchdog {
     int wake; /* eventfd: the stop */
     struct trm_stall stall;
     struct trm_flight_view *views; /* [capacity] */
+    struct trm_tally *tallies;     /* for a verdict over these */
     const char **nodes;            /* [capacity], all this host */
     char host[256];
     int64_t pid_space;
@@ -136,7 +137,7 @@ static void watch_progress(struct trm_watchdog *w)
     if (stalled_ms < trm_stall_limit_ms(&w->stall, &w->limits, TRM_VERDICT_LATE))
         return;
     look_up_processes(w, count);
-    trm_verdict_find(w->views, count, &verdict);
+    trm_verdict_find(w->views, count, w->tallies, &verdict);
     limit_ms = trm_stall_limit_ms(&w->stall, &w->limits, verdict.kind);
     if (verdict.kind == TRM_VERDICT_STORAGE && stalled_ms < limit_ms)
         tell_storage(w, &verdict);
@@ -180,7 +181,8 @@ static enum trm_status prepare(struct trm_watchdog *w, const struct trm_stall_li
     gethostname(w->host, sizeof w->host - 1);
     w->views = calloc(capacity, sizeof *w->views);
     w->nodes = calloc(capacity, sizeof *w->nodes);
-    if (!w->views || !w->nodes)
+    w->tallies = calloc(TRM_TALLY_PLACES(capacity), sizeof *w->tallies);
+    if (!w->views || !w->nodes || !w->tallies)
         return trm_error_set(err, TRM_ERR_MEMORY, "no memory to watch %zu ranks", capacity);
     for (size_t i = 0; i < capacity; i++)
         w->nodes[i] = w->host;
@@ -211,6 +213,7 @@ static void destroy(struct trm_watchdog *w)
     if (w->wake >= 0)
         close(w->wake);
     free(w->views);
+    free(w->tallies);
     free(w->nodes);
     free(w);
 }

@@ -11,7 +11,7 @@
  *
  * It never waits for another thread, so it acts whatever the main thread is stuck in. It blocks all
  * signals, reads flight records and /proc, and touches nothing else of the process. 50 looks a
- * second; about 500 bytes per local rank.
+ * second; about 650 bytes per local rank.
  */
 #ifndef TRM_COLLECTIVES_WATCHDOG_H
 #define TRM_COLLECTIVES_WATCHDOG_H

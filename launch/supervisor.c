@@ -334,7 +334,8 @@ static enum trm_status create_agents(struct trm_supervisor *s, struct trm_error 
     s->agents = calloc((size_t)s->nodes.count, sizeof *s->agents);
     s->views = calloc((size_t)settings->ranks, sizeof *s->views);
     s->view_nodes = calloc((size_t)settings->ranks, sizeof *s->view_nodes);
-    if (!s->agents || !s->views || !s->view_nodes)
+    s->tallies = calloc(TRM_TALLY_PLACES(settings->ranks), sizeof *s->tallies);
+    if (!s->agents || !s->views || !s->view_nodes || !s->tallies)
         return trm_error_set(err, TRM_ERR_MEMORY, "no memory for %d agents", s->nodes.count);
     for (int i = 0; i < s->nodes.count; i++) {
         s->agents[i].supervisor = s;
@@ -401,6 +402,7 @@ static void tear_down(struct trm_supervisor *s)
         free(s->agents[i].reports);
     free(s->agents);
     free(s->views);
+    free(s->tallies);
     free(s->view_nodes);
     trm_straggler_destroy(s->stragglers);
     trm_nodes_destroy(&s->nodes);

@@ -135,6 +135,7 @@ struct trm_supervisor {
     struct trm_stall stall;
     struct trm_straggler_watch *stragglers; /* owned */
     struct trm_flight_view *views;          /* owned, [want.ranks] */
+    struct trm_tally *tallies;              /* owned: for a verdict over these */
     const char **view_nodes;                /* owned, [want.ranks]; names borrowed from nodes */
     int64_t waiting_told_ns;
     int exit_code;

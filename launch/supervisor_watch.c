@@ -156,7 +156,7 @@ void trm_supervisor_name_culprit(struct trm_supervisor *s, struct fault *fault)
     char text[900];
     size_t length = strlen(fault->cause);
 
-    trm_verdict_find(s->views, count, &verdict);
+    trm_verdict_find(s->views, count, s->tallies, &verdict);
     if (verdict.kind == TRM_VERDICT_NONE)
         return;
     trm_verdict_describe(&verdict, s->views, s->view_nodes, text, sizeof text);
@@ -223,7 +223,7 @@ static void watch_progress(struct trm_supervisor *s, int count, int64_t now_ns)
         s->waiting_told_ns = 0;
         return;
     }
-    trm_verdict_find(s->views, count, &verdict);
+    trm_verdict_find(s->views, count, s->tallies, &verdict);
     if (still_ms >= trm_stall_limit_ms(&s->stall, &limits, verdict.kind))
         declare_hang(s, &verdict, now_ns);
     else if (verdict.kind == TRM_VERDICT_STORAGE)

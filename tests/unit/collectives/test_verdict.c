@@ -4,11 +4,19 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "play.h"
+
+static void find(const struct trm_flight_view *views, int count, struct trm_verdict *verdict)
+{
+    struct trm_tally scratch[TRM_TALLY_PLACES(MOST_RANKS)];
+
+    trm_verdict_find(views, count, scratch, verdict);
+}
 
 static bool waits(const struct play *play, int rank)
 {
@@ -55,7 +63,7 @@ static void a_late_rank_is_named_with_the_place_wherever_it_is(void **state)
                     play_init(&play, data, tensor);
                     play.stop[culprit] = place;
                     play_run(&play);
-                    trm_verdict_find(play.views, play.ranks, &verdict);
+                    find(play.views, play.ranks, &verdict);
                     assert_int_equal(verdict.culprit_count, 1);
                     assert_int_equal(verdict.culprits[0], culprit);
                     played++;
@@ -110,7 +118,7 @@ static void of_two_those_are_named_who_wait_for_nobody_and_are_missed(void **sta
                     play.stop[a] = places / PLACES;
                     play.stop[b] = places % PLACES;
                     play_run(&play);
-                    trm_verdict_find(play.views, play.ranks, &verdict);
+                    find(play.views, play.ranks, &verdict);
                     played++;
                     if (!waits_anybody(&play)) {
                         assert_int_equal(verdict.kind, TRM_VERDICT_STILL);
@@ -125,11 +133,61 @@ static void of_two_those_are_named_who_wait_for_nobody_and_are_missed(void **sta
     assert_int_equal(played, PLACES * PLACES * (0 + 1 + 3 + 1 + 6 + 15));
 }
 
+/* A verdict is made while nodes wait for answers: it may not look at every pair of ranks. (If it
+ * did, this would be over in minutes.) */
+static void a_hundred_thousand_ranks_are_judged_at_once(void **state)
+{
+    enum { MANY = 100000, TENSOR = 8 };
+    struct trm_flight_view *views = calloc(MANY, sizeof *views);
+    struct trm_tally *scratch = calloc(TRM_TALLY_PLACES(MANY), sizeof *scratch);
+    struct trm_verdict verdict;
+
+    (void)state;
+    assert_true(views && scratch);
+    for (int i = 0; i < MANY; i++) {
+        views[i] = (struct trm_flight_view){.state = TRM_FLIGHT_RUNNING,
+                                            .process = 'S',
+                                            .rank = i,
+                                            .world_size = MANY,
+                                            .data_size = MANY / TENSOR,
+                                            .tensor_size = TENSOR,
+                                            .phase = TRM_PHASE_FORWARD,
+                                            .step = 5};
+        int group = i / TENSOR % 2 == 0 ? TRM_FLIGHT_TENSOR : TRM_FLIGHT_WORLD;
+        views[i].lanes[TRM_FLIGHT_WORLD].entered = views[i].lanes[TRM_FLIGHT_TENSOR].entered = 9;
+        views[i].lanes[group].waiting = 9;
+    }
+    trm_verdict_find(views, MANY, scratch, &verdict);
+    assert_int_equal(verdict.kind, TRM_VERDICT_STUCK);
+    assert_int_equal(verdict.culprit_count, 0);
+    views[MANY - 1].lanes[TRM_FLIGHT_WORLD].entered = 8; /* and waits with its tensor group */
+    views[MANY - 1].lanes[TRM_FLIGHT_WORLD].waiting = 0;
+    views[MANY - 1].lanes[TRM_FLIGHT_TENSOR].waiting = 9;
+    trm_verdict_find(views, MANY, scratch, &verdict);
+    assert_int_equal(verdict.kind, TRM_VERDICT_CROSSED);
+    for (int i = 0; i < MANY; i += 2) { /* every second one computes, and is missed by nobody */
+        views[i].lanes[TRM_FLIGHT_WORLD].entered = 10;
+        views[i].lanes[TRM_FLIGHT_WORLD].waiting = views[i].lanes[TRM_FLIGHT_TENSOR].waiting = 0;
+    }
+    views[MANY - 1].lanes[TRM_FLIGHT_WORLD].entered = 9;
+    trm_verdict_find(views, MANY, scratch, &verdict);
+    assert_int_equal(verdict.kind, TRM_VERDICT_ABSENT);
+    assert_int_equal(verdict.culprit_count, MANY / 2);
+    views[4].lanes[TRM_FLIGHT_TENSOR].entered = 8;
+    trm_verdict_find(views, MANY, scratch, &verdict);
+    assert_int_equal(verdict.kind, TRM_VERDICT_LATE);
+    assert_int_equal(verdict.culprit_count, 1);
+    assert_int_equal(verdict.culprits[0], 4);
+    free(scratch);
+    free(views);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_late_rank_is_named_with_the_place_wherever_it_is),
         cmocka_unit_test(of_two_those_are_named_who_wait_for_nobody_and_are_missed),
+        cmocka_unit_test(a_hundred_thousand_ranks_are_judged_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

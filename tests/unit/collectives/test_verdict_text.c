@@ -10,6 +10,15 @@
 
 #include "play.h"
 
+enum { MANY = 100 }; /* ranks at most */
+
+static void find(const struct trm_flight_view *views, int count, struct trm_verdict *verdict)
+{
+    struct trm_tally scratch[TRM_TALLY_PLACES(MANY)];
+
+    trm_verdict_find(views, count, scratch, verdict);
+}
+
 /* 2 x 2: rank 3 stops before the first exchange of the data group (place 3), so that rank 1 waits
  * there, and ranks 0 and 2 behind them. */
 static void hang(struct play *play)
@@ -30,7 +39,7 @@ static const char *sentence(const struct play *play, struct trm_verdict *verdict
     static const char *const nodes[] = {"node1", "node1", "node2", "node2", NULL, NULL};
     static char text[1024];
 
-    trm_verdict_find(play->views, play->ranks, verdict);
+    find(play->views, play->ranks, verdict);
     trm_verdict_describe(verdict, play->views, nodes, text, sizeof text);
     return text;
 }
@@ -112,16 +121,16 @@ static void a_gone_process_wins_over_a_stopped_one(void **state)
     assert_int_equal(v.culprit_count, 1);
     play.views[1].process = 'S';
     play.views[2].exit_code = 0; /* not to blame while another was stopped */
-    trm_verdict_find(play.views, 4, &v);
+    find(play.views, 4, &v);
     assert_int_equal(v.kind, TRM_VERDICT_STOPPED);
     play.views[0].process = 'S';
-    trm_verdict_find(play.views, 4, &v);
+    find(play.views, 4, &v);
     assert_int_equal(v.kind, TRM_VERDICT_GONE);
     for (int i = 0; i < 4; i++)
         play.views[i].state = TRM_FLIGHT_EXITED;
     assert_string_equal(sentence(&play, &v), "no rank is to blame");
     assert_int_equal(v.kind, TRM_VERDICT_NONE);
-    trm_verdict_find(play.views, 0, &v);
+    find(play.views, 0, &v);
     assert_int_equal(v.kind, TRM_VERDICT_NONE);
 }
 
@@ -142,7 +151,7 @@ static void a_late_rank_in_an_io_phase_waits_for_storage(void **state)
     play.views[3].phase = TRM_PHASE_FORWARD;
     for (int i = 0; i < 3; i++)
         play.views[i].phase = TRM_PHASE_DATA;
-    trm_verdict_find(play.views, 4, &v);
+    find(play.views, 4, &v);
     assert_int_equal(v.kind, TRM_VERDICT_LATE);
     assert_int_equal(v.culprits[0], 3);
 }
@@ -167,7 +176,7 @@ static void all_that_wait_for_a_save_wait_for_storage(void **state)
         play.views[moment % 2].lanes[TRM_FLIGHT_WORLD].entered = 9;
     }
     play.views[1].process = 'T';
-    trm_verdict_find(play.views, 2, &v);
+    find(play.views, 2, &v);
     assert_int_equal(v.kind, TRM_VERDICT_STOPPED);
 }
 
@@ -181,7 +190,7 @@ static void a_late_rank_that_computes_wins_over_one_that_waits_for_storage(void 
     play.stop[0] = play.stop[2] = 3;
     play_run(&play);
     play.views[0].phase = TRM_PHASE_DATA;
-    trm_verdict_find(play.views, 4, &v);
+    find(play.views, 4, &v);
     assert_int_equal(v.kind, TRM_VERDICT_LATE);
     assert_int_equal(v.culprit_count, 1);
     assert_int_equal(v.culprits[0], 2);
@@ -215,11 +224,11 @@ static void without_waiters_those_who_compute_stand_still(void **state)
     assert_string_equal(sentence(&play, &v), "rank 1 on node1 does not get on (step 118): in "
                                              "forward for 1 min 01 s; rank 0 as well");
     play.views[0].phase = TRM_PHASE_DATA;
-    trm_verdict_find(play.views, 2, &v);
+    find(play.views, 2, &v);
     assert_int_equal(v.culprit_count, 1);
     assert_int_equal(v.kind, TRM_VERDICT_STILL);
     play.views[1].phase = TRM_PHASE_LOAD;
-    trm_verdict_find(play.views, 2, &v);
+    find(play.views, 2, &v);
     assert_int_equal(v.kind, TRM_VERDICT_STORAGE);
     assert_int_equal(v.culprit_count, 2);
 }
@@ -276,10 +285,10 @@ static void a_node_that_sees_the_culprit_names_it_without_the_others(void **stat
     (void)state;
 
     hang(&play);
-    trm_verdict_find(play.views + 2, 2, &v); /* ranks 2 and 3 */
+    find(play.views + 2, 2, &v); /* ranks 2 and 3 */
     assert_int_equal(v.kind, TRM_VERDICT_LATE);
     assert_int_equal(v.culprits[0], 1);
-    trm_verdict_find(play.views, 2, &v);
+    find(play.views, 2, &v);
     assert_int_equal(v.kind, TRM_VERDICT_ELSEWHERE);
 }
 
@@ -301,7 +310,6 @@ static void ranks_that_wait_for_each_other_are_a_bug(void **state)
 
 static void lists_are_bounded_and_texts_cut(void **state)
 {
-    enum { MANY = 100 };
     static struct trm_flight_view views[MANY];
     struct trm_verdict v;
     char text[64];
@@ -312,7 +320,7 @@ static void lists_are_bounded_and_texts_cut(void **state)
             .state = TRM_FLIGHT_RUNNING, .rank = i, .world_size = MANY, .process = 'S'};
         views[i].lanes[0].entered = views[i].lanes[0].waiting = i < 50;
     }
-    trm_verdict_find(views, MANY, &v);
+    find(views, MANY, &v);
     assert_int_equal(v.kind, TRM_VERDICT_LATE);
     assert_int_equal(v.culprit_count, 50);
     assert_int_equal(v.waiter_count, 50);
