@@ -54,9 +54,15 @@ KillWait=5
 JobRequeue=1
 MinJobAge=600
 SchedulerParameters=bf_interval=3,sched_interval=3,batch_sched_delay=0
-$(printf 'NodeName=%s CPUs=4 RealMemory=1000 State=UNKNOWN\n' "$@")
-PartitionName=all Nodes=$(IFS=, && echo "$*") Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+GresTypes=gpu
+$(printf 'NodeName=%s CPUs=4 RealMemory=1000 Gres=gpu:2 State=UNKNOWN\n' "$@")
+PartitionName=all Nodes=$(IFS=, && echo "$*") Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=urgent Nodes=$(IFS=, && echo "$*") MaxTime=INFINITE State=UP PriorityTier=2
 END
+    # Two GPUs on each node, as far as Slurm can see: it wants devices, and looks no closer.
+    printf 'Name=gpu File=/dev/%s\n' null zero >"$slurm_dir/gres.conf"
 }
 
 slurm_munge_up() { # HOST

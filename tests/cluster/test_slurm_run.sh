@@ -26,6 +26,38 @@ submit_run mpirun
 job_ends mpirun "$job" COMPLETED
 same one mpirun "the same by mpirun, whose daemons srun starts"
 
+# Agents by a remote shell, from inside of a job.
+write_batch rsh --nodes 2
+sed -i "s#/trireme run #&--rsh $HOSTS_DIR/rsh #" "$scratch/rsh.sbatch"
+submit_run rsh
+job_ends rsh "$job" COMPLETED
+same one rsh "agents that ssh starts, in a job"
+
+# Two GPUs on each of two nodes, which every rank of a node sees; each takes that of its number.
+cat >"$scratch/gpu_trainer" <<END
+#!/bin/sh
+[ "\$1" = --self-test ] || echo "\$SLURMD_NODENAME \$SLURM_LOCALID \$CUDA_VISIBLE_DEVICES" >>$scratch/visible
+exec $TRIREME_BIN/trireme-train "\$@"
+END
+chmod +x "$scratch/gpu_trainer"
+write_batch gpus --nodes 2 --gpus-per-node 2
+TRAINER=$scratch/gpu_trainer submit_run gpus
+job_ends gpus "$job" COMPLETED
+[ "$(sort "$scratch/visible" | cut -d' ' -f2- | sort | uniq -c | xargs)" = "2 0 0,1 2 1 0,1" ] ||
+    { cat "$scratch/visible"; fail "ranks do not see the GPUs of their node"; }
+on_slurm scontrol show job "$job" | grep -q 'TresPerNode=.*gpu:2' || { on_slurm scontrol show job "$job"; fail "the job did not ask for 2 GPUs a node"; }
+same one gpus "a job with GPUs"
+emulated=$TRIREME_BIN/../tests/trireme-train-emulated
+if [ -x "$emulated" ]; then
+    printf '#!/bin/sh\nexport TRIREME_ATTEMPT=${TRIREME_ATTEMPT:-1} TRIREME_FAKE_GPU_NOTE=%q\nexec %q "$@"\n' "$scratch/taken" "$emulated" >"$scratch/gpu_trainer"
+    write_batch emulated --nodes 2 --gpus-per-node 2 --device cuda --train-iters 4
+    TRAINER=$scratch/gpu_trainer submit_run emulated
+    job_ends emulated "$job" COMPLETED
+    [ "$(sed 's/.*GPU//' "$scratch/taken" | sort | uniq -c | xargs)" = "2 0 2 1" ] ||
+        { cat "$scratch/taken"; fail "ranks took other GPUs than one each"; }
+    pass "each rank drives a GPU of its own (emulated)"
+fi
+
 # A mistake that sbatch cannot see, and that a second start would meet again.
 write_batch wrong --nodes 1
 sed -i 's#text.bin#nowhere.bin#' "$scratch/wrong.sbatch"

@@ -92,9 +92,25 @@ cancelled() {
     pass "a job that is cancelled stays so"
 }
 
+# With mpirun, SIGTERM kills the daemons of its nodes, whose ranks have no time to save: the run counts
+# that as lost nodes, starts once more, saves, and stops.
+by_mpirun() {
+    tested=by_mpirun
+    write_batch by_mpirun "${options[@]}" --launcher mpirun
+    TRAINER=$(faulty_trainer "1,6,forward,1,park") submit_run by_mpirun
+    parked 1 6 forward
+    on_slurm scancel --signal=TERM "$job"
+    wait_until 30 "the stop under mpirun is told" has_events by_mpirun stop 1
+    release 1 6 forward
+    job_ends by_mpirun "$job" COMPLETED
+    job_restarts "$job" 1 || fail "the job by mpirun started again $(job_field "$job" Restarts) times"
+    must_tell by_mpirun "attempt attempt=1" "stop signal=15" "fault" "attempt attempt=2" "end exit_code=75" "attempt attempt=3" "end exit_code=0"
+    same one by_mpirun "a job whose daemons of mpirun were asked to stop ends with the same bits"
+}
+
 # All at once: most of the time goes into Slurm's pause before a job that was requeued.
 runs=()
-for run in time_limit "preempt early startup:0 comm_init:0 forward:1" "preempt late grad_exchange:4 evaluate:8 save:9" hopeless cancelled; do
+for run in time_limit "preempt early startup:0 comm_init:0 forward:1" "preempt late grad_exchange:4 evaluate:8 save:9" hopeless cancelled by_mpirun; do
     (
         trap '[ $? = 0 ] || cat "$scratch/$tested.log"' EXIT
         $run
@@ -104,6 +120,22 @@ done
 for run in "${runs[@]}"; do
     wait "$run"
 done
+
+# Preempted by a partition that goes before: saved within the grace time, requeued, and on afterwards.
+tested=preempted
+write_batch preempted "${options[@]}"
+TRAINER=$(faulty_trainer "1,7,optimizer,1,park") submit_run preempted
+parked 1 7 optimizer
+printf '#!/bin/sh\nhostname >%q\n' "$scratch/urgent.ran" >"$scratch/urgent.sh"
+urgent=$(submit "$scratch/urgent.sh" --partition=urgent --nodes=2 --exclusive --output=/dev/null)
+wait_until 60 "preemption is told" has_events preempted stop 1
+[ ! -e "$scratch/urgent.ran" ] || fail "the urgent job did not wait for the grace time"
+release 1 7 optimizer
+job_ends urgent "$urgent" COMPLETED
+job_ends preempted "$job" COMPLETED
+job_restarts "$job" 1 || fail "the preempted job started again $(job_field "$job" Restarts) times"
+must_tell preempted "attempt attempt=1" "stop signal=15" "end exit_code=75" "begin" "attempt attempt=2" "end exit_code=0"
+same one preempted "a job that another partition preempts goes on with the same bits"
 
 slurm_down
 nothing_left head node1 node2
