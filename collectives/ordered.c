@@ -150,7 +150,8 @@ enum trm_status trm_ordered_all_reduce_create(struct trm_comm *comm, size_t max_
                                               struct trm_ordered_all_reduce **out,
                                               struct trm_error *err)
 {
-    TRM_ASSERT(type == TRM_F32 || type == TRM_F64);
+    TRM_ASSERT(type == TRM_F32 || type == TRM_F64 ||
+               (type == TRM_BF16 && comm->backend->on_device));
     size_t size = (size_t)comm->size;
     enum trm_status status;
     struct trm_ordered_all_reduce *reduce = calloc(1, sizeof *reduce);

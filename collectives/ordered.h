@@ -20,7 +20,7 @@ void trm_ordered_sum(void *const *operands, const struct trm_lane_add *adds, int
 void trm_ordered_add(void *target, const void *source, size_t count, enum trm_type type);
 
 /* All-reduce of one operand per rank, in place (tensor-parallel sums), where the buffers of `comm`
- * lie. Float32 and float64; on a device bfloat16 too. */
+ * lie. Float32 and float64; on a device bfloat16 too, added in float32 and rounded once. */
 struct trm_ordered_all_reduce;
 
 /* Bytes of staging for reductions of up to `max_count` elements; 0 for one rank. */

@@ -67,10 +67,10 @@ static void keep_first(struct trm_model_context *c, enum trm_status status,
 void trm_context_tensor_sum(struct trm_model_context *c, struct trm_tensor t)
 {
     struct trm_error error = {0};
-    if (c->tensor_sum && c->status == TRM_OK)
+    struct trm_ordered_all_reduce *sum = t.type == c->type ? c->tensor_sum : c->wide_sum;
+    if (sum && c->status == TRM_OK)
         keep_first(c,
-                   trm_ordered_all_reduce_run(c->tensor_sum, t.data, (size_t)trm_tensor_elements(t),
-                                              &error),
+                   trm_ordered_all_reduce_run(sum, t.data, (size_t)trm_tensor_elements(t), &error),
                    &error);
 }
 

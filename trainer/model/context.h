@@ -16,8 +16,8 @@ struct trm_model_context {
     struct trm_device *device;
     const struct trm_ops *ops;
     struct trm_comm *tensor;
-    struct trm_ordered_all_reduce *tensor_sum; /* NULL for one tensor-parallel rank */
-    void *tensor_staging;
+    /* NULL for one tensor-parallel rank; one for both where the types are the same. */
+    struct trm_ordered_all_reduce *tensor_sum, *wide_sum;
     enum trm_type type;      /* of parameters and activations */
     enum trm_type wide_type; /* of statistics and gradients of parameters: float32 for bfloat16 */
     bool training;
@@ -61,7 +61,7 @@ struct trm_tensor trm_context_gradient(const struct trm_model_context *c, int te
 struct trm_tensor trm_context_gradient_to_add(const struct trm_model_context *c, int tensor,
                                               int count);
 
-/* t becomes its sum over the tensor-parallel ranks; contiguous. */
+/* t becomes its sum over the tensor-parallel ranks; contiguous, of either type. */
 void trm_context_tensor_sum(struct trm_model_context *c, struct trm_tensor t);
 
 /* The maximum over the tensor-parallel ranks, elementwise. */

@@ -69,13 +69,6 @@ enum trm_status trm_model_create(const struct trm_model_setup *setup, struct trm
 
     if (!model)
         return trm_error_set(err, TRM_ERR_MEMORY, "no memory for the model");
-    if (setup->type == TRM_BF16 && setup->tensor->size > 1) {
-        free(model);
-        return trm_error_set(err, TRM_ERR_UNSUPPORTED,
-                             "tensor_model_parallel_size %d with bfloat16: sums over the tensor "
-                             "group are float32 alone; use 1",
-                             setup->tensor->size);
-    }
     fill_sizes(&model->context, setup);
     model->architecture = architectures[setup->config->architecture];
     status = model->architecture->create(&model->context, &model->state, err);
@@ -93,6 +86,8 @@ void trm_model_destroy(struct trm_model *model)
         return;
     if (model->state)
         model->architecture->destroy(model->state);
+    if (model->context.wide_sum != model->context.tensor_sum)
+        trm_ordered_all_reduce_destroy(model->context.wide_sum);
     trm_ordered_all_reduce_destroy(model->context.tensor_sum);
     free(model);
 }
@@ -102,20 +97,34 @@ static int64_t largest(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* The tensor group's staging: sums of [N, C] and of the head's two rows of statistics. */
-static enum trm_status place_tensor_sum(struct trm_model_context *c, struct trm_arena *arena,
-                                        struct trm_error *err)
+/* One sum of the tensor group, and its staging; nothing while measuring. */
+static enum trm_status place_sum(struct trm_model_context *c, struct trm_arena *arena, size_t count,
+                                 enum trm_type type, struct trm_ordered_all_reduce **out,
+                                 struct trm_error *err)
 {
-    size_t count = (size_t)largest(c->max_rows * c->hidden, 2 * c->max_rows);
-    size_t bytes = trm_ordered_all_reduce_bytes(c->tensor, count, c->type);
+    size_t bytes = trm_ordered_all_reduce_bytes(c->tensor, count, type);
+    void *staging = trm_arena_alloc(arena, TRM_ARENA_COMMUNICATION, bytes);
+
+    return staging ? trm_ordered_all_reduce_create(c->tensor, count, type, staging, out, err)
+                   : TRM_OK;
+}
+
+/* Sums of [N, C], and of the head's two rows of statistics. */
+static enum trm_status place_tensor_sums(struct trm_model_context *c, struct trm_arena *arena,
+                                         struct trm_error *err)
+{
+    size_t stream = (size_t)(c->max_rows * c->hidden), rows = (size_t)(2 * c->max_rows);
+    enum trm_status status;
 
     if (c->tensor->size == 1)
         return TRM_OK;
-    c->tensor_staging = trm_arena_alloc(arena, TRM_ARENA_COMMUNICATION, bytes);
-    if (!c->tensor_staging)
-        return TRM_OK;
-    return trm_ordered_all_reduce_create(c->tensor, count, c->type, c->tensor_staging,
-                                         &c->tensor_sum, err);
+    if (c->type == c->wide_type) {
+        status = place_sum(c, arena, stream > rows ? stream : rows, c->type, &c->tensor_sum, err);
+        c->wide_sum = c->tensor_sum;
+        return status;
+    }
+    status = place_sum(c, arena, stream, c->type, &c->tensor_sum, err);
+    return status == TRM_OK ? place_sum(c, arena, rows, c->wide_type, &c->wide_sum, err) : status;
 }
 
 enum trm_status trm_model_place(struct trm_model *model, struct trm_arena *arena,
@@ -145,7 +154,7 @@ enum trm_status trm_model_place(struct trm_model *model, struct trm_arena *arena
     model->architecture->place(c, model->state, arena);
     c->device->workspace = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, workspace_bytes);
     c->device->workspace_bytes = workspace_bytes;
-    return place_tensor_sum(c, arena, err);
+    return place_tensor_sums(c, arena, err);
 }
 
 void trm_model_set_parameters(struct trm_model *model, void *parameters)

@@ -210,6 +210,63 @@ static bool reduces_alike(struct device_world *world, size_t most, size_t count,
     return ok;
 }
 
+static uint16_t half_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static float float_of(uint16_t half)
+{
+    uint32_t bits = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* bfloat16 on the device, against float32 sums of the same values over MPI, rounded once. */
+static bool reduces_halves(struct device_world *world, size_t count)
+{
+    struct trm_comm *comms[2] = {world->host, world->device};
+    enum trm_type types[2] = {TRM_F32, TRM_BF16};
+    float *wide = calloc(count + 1, sizeof *wide);
+    uint16_t *half = calloc(count + 1, sizeof *half);
+    void *data[2] = {wide, half};
+    bool ok = true;
+    for (size_t e = 0; e < count; e++) {
+        half[e] = half_of((float)trm_random_normal((uint64_t)world->host->rank, e));
+        wide[e] = float_of(half[e]);
+    }
+    for (int i = 0; i < 2; i++) {
+        struct trm_ordered_all_reduce *reduce = NULL;
+        size_t bytes = trm_ordered_all_reduce_bytes(comms[i], count, types[i]);
+        void *staging = aligned_alloc(64, (bytes + 64) / 64 * 64);
+        ok = !trm_ordered_all_reduce_create(comms[i], count, types[i], staging, &reduce, NULL) &&
+             ok && !trm_ordered_all_reduce_run(reduce, data[i], count, NULL);
+        ok = ok && !trm_comm_settle(comms[i], NULL);
+        trm_ordered_all_reduce_destroy(reduce);
+        free(staging);
+    }
+    for (size_t e = 0; e < count; e++)
+        ok = ok && half[e] == half_of(wide[e]);
+    free(wide);
+    free(half);
+    return ok;
+}
+
+static void all_reduces_in_bfloat16_are_rounded_once(void **state)
+{
+    static const size_t counts[] = {0, 1, 15, 17, 1000, 16385, 40001};
+    struct device_world *world = *state;
+    bool ok = true;
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        fake_seed(c);
+        ok = reduces_halves(world, counts[c]) && ok;
+    }
+    assert_on_all_ranks(world->host, ok);
+}
+
 static void all_reduces_have_the_bits_of_mpi(void **state)
 {
     static const size_t counts[] = {0, 1, 15, 17, 1000, 16385, 40001};
@@ -246,6 +303,7 @@ int main(void)
         cmocka_unit_test(gradients_are_summed_to_the_bits_of_mpi),
         cmocka_unit_test(the_vendors_sum_takes_their_place_where_it_may),
         cmocka_unit_test(all_reduces_have_the_bits_of_mpi),
+        cmocka_unit_test(all_reduces_in_bfloat16_are_rounded_once),
         cmocka_unit_test(types_that_cannot_be_summed_are_refused_in_words),
     };
     return cmocka_run_group_tests(tests, device_world_start, device_world_finish);
