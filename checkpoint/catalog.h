@@ -31,6 +31,7 @@
 #define TRM_CKPT_MAX_SKIPS      65536
 #define TRM_CKPT_MAX_LOSSES     256
 #define TRM_CKPT_MANIFEST       "manifest.json"
+#define TRM_CKPT_VERIFIED       "verified" /* its nonce, once it was read back */
 
 enum trm_ckpt_kind { TRM_KIND_PARAMETER, TRM_KIND_EXP_AVG, TRM_KIND_EXP_AVG_SQ, TRM_KIND_COUNT };
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -18,6 +19,8 @@
 
 /* Room for the gaps of a shard: alignment to 1 MiB, four datasets. */
 #define SHARD_EXTRA_BYTES ((int64_t)4 << 20)
+
+#define MARK_BYTES 17 /* a nonce, and a line feed */
 
 /* The file that this rank reads a part of back: that of the next group, so that on another node
  * another page cache, network and memory are asked. NULL when that one wrote none. */
@@ -209,6 +212,29 @@ enum trm_status trm_save_job_verify(void *context, struct trm_error *err)
     return status;
 }
 
+/* So that attempts to come know of it; that it is missing costs room alone. */
+static void mark_verified(const struct trm_save_job *job)
+{
+    char step[TRM_PATH_BYTES], path[TRM_PATH_BYTES], text[MARK_BYTES + 1];
+    snprintf(text, sizeof(text), "%016" PRIx64 "\n", job->nonce);
+    if (trm_store_step_path(job->plan->directory, job->state.step, step, NULL) == TRM_OK &&
+        trm_file_path(path, NULL, "%s/" TRM_CKPT_VERIFIED, step) == TRM_OK)
+        (void)trm_file_write_all(path, text, MARK_BYTES, false, NULL);
+}
+
+/* Whether an attempt read this very save back. */
+static bool is_marked(const char *step, uint64_t nonce)
+{
+    char path[TRM_PATH_BYTES], expected[MARK_BYTES + 1], *text = NULL;
+    size_t bytes = 0;
+    snprintf(expected, sizeof(expected), "%016" PRIx64 "\n", nonce);
+    bool marked = trm_file_path(path, NULL, "%s/" TRM_CKPT_VERIFIED, step) == TRM_OK &&
+                  trm_file_read_all(path, MARK_BYTES, &text, &bytes, NULL) == TRM_OK &&
+                  bytes == MARK_BYTES && memcmp(text, expected, MARK_BYTES) == 0;
+    free(text);
+    return marked;
+}
+
 /* What retention knows about one checkpoint; false for one that is not this run's to remove. */
 static bool describe(const struct trm_save_job *job, int64_t step, struct trm_retention_item *item)
 {
@@ -219,10 +245,12 @@ static bool describe(const struct trm_save_job *job, int64_t step, struct trm_re
                 catalog.state.step == step &&
                 strcmp(catalog.state.run_id, job->state.run_id) == 0 &&
                 catalog.state.lineage <= job->state.lineage;
-    *item = (struct trm_retention_item){.step = step,
-                                        .verified =
-                                            step == job->verified[0] || step == job->verified[1],
-                                        .valid_loss = catalog.state.valid_loss};
+    bool verified = step == job->verified[0] || step == job->verified[1];
+    /* Those that this attempt began behind may have been passed over. */
+    if (ours && !verified && step < job->replace_from)
+        verified = is_marked(path, catalog.nonce);
+    *item = (struct trm_retention_item){
+        .step = step, .verified = verified, .valid_loss = catalog.state.valid_loss};
     trm_catalog_destroy(&catalog);
     return ours;
 }
@@ -234,6 +262,7 @@ enum trm_status trm_save_job_prune(void *context, struct trm_error *err)
     int64_t *steps = NULL;
     int found = 0, count = 0;
     struct trm_retention_item *items = NULL;
+    mark_verified(job);
     enum trm_status status = trm_store_list(directory, &steps, &found, err);
     if (status != TRM_OK)
         return status;

@@ -46,16 +46,12 @@ static void on_event(void *context, const struct trm_save_event *event)
         flip_in(run, event->step);
 }
 
-static void start(struct run *run, struct trm_retention retention)
+/* An attempt of the run, which loaded nothing from its directory. */
+static void attempt(struct run *run, struct trm_retention retention, int64_t replace_from)
 {
     struct trm_error err = {0};
-    memset(run, 0, sizeof(*run));
-    fixture_directory(run->directory);
-    assert_ok(trm_comm_self(&run->self, &err), err);
-    run->damage = -1;
-    run->pieces = fixture_pieces_of(1, 1, 0, 0);
     size_t bytes = trm_snapshot_bytes(run->pieces.elements, run->pieces.count, TRM_F32);
-    run->memory = malloc(TRM_SAVER_SNAPSHOTS * bytes);
+    trm_saver_destroy(run->saver);
     const struct trm_saver_settings settings = {
         .comm = run->self,
         .directory = run->directory,
@@ -66,11 +62,24 @@ static void start(struct run *run, struct trm_retention retention)
         .snapshots = {run->memory, run->memory + bytes},
         .copy_threads = 1,
         .retention = retention,
-        .replace_from = INT64_MAX,
+        .replace_from = replace_from,
         .event = on_event,
         .context = run,
     };
     assert_ok(trm_saver_create(&settings, &run->saver, &err), err);
+}
+
+static void start(struct run *run, struct trm_retention retention)
+{
+    struct trm_error err = {0};
+    memset(run, 0, sizeof(*run));
+    fixture_directory(run->directory);
+    assert_ok(trm_comm_self(&run->self, &err), err);
+    run->damage = -1;
+    run->pieces = fixture_pieces_of(1, 1, 0, 0);
+    run->memory = malloc(TRM_SAVER_SNAPSHOTS *
+                         trm_snapshot_bytes(run->pieces.elements, run->pieces.count, TRM_F32));
+    attempt(run, retention, INT64_MAX);
 }
 
 static void finish(struct run *run)
@@ -185,11 +194,41 @@ static void what_reads_back_otherwise_is_told_and_nothing_goes_for_it(void **sta
     finish(&run);
 }
 
+static void what_earlier_attempts_read_back_counts_as_verified(void **state)
+{
+    (void)state;
+    const struct trm_retention newest = {.keep_latest = 1};
+    struct run run;
+    start(&run, newest);
+    /* Each attempt goes on from memory, and comes to one save. */
+    for (int64_t step = 1; step <= 4; step++) {
+        attempt(&run, newest, step);
+        begin(&run, step);
+        wait_for_all(&run);
+    }
+    expect_steps(&run, (const int64_t[]){4, 3, -1});
+    /* Back behind both: whoever began there may have passed them over. */
+    attempt(&run, newest, 2);
+    begin(&run, 2);
+    wait_for_all(&run);
+    expect_steps(&run, (const int64_t[]){4, 3, 2, -1});
+    /* Saved anew, and not read back: the mark was that of another save. */
+    attempt(&run, (struct trm_retention){0}, 3);
+    begin(&run, 3);
+    wait_for_all(&run);
+    attempt(&run, newest, 5);
+    begin(&run, 5);
+    wait_for_all(&run);
+    expect_steps(&run, (const int64_t[]){5, 4, -1});
+    finish(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_third_save_waits_for_the_first_and_none_is_skipped),
         cmocka_unit_test(what_reads_back_otherwise_is_told_and_nothing_goes_for_it),
+        cmocka_unit_test(what_earlier_attempts_read_back_counts_as_verified),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
