@@ -97,7 +97,10 @@ static void print_summary(const struct trm_stored *stored)
            state->next_sample, skipped_samples(state), state->data_hash);
     print_loss("loss", state->last_loss);
     print_loss("validation", state->valid_loss);
-    printf("%-12s %s\n", "fingerprint", *state->fingerprint ? state->fingerprint : "-");
+    /* In words: what may follow in a second line is not for reading. */
+    printf("%-12s %.*s\n", "fingerprint",
+           *state->fingerprint ? (int)strcspn(state->fingerprint, "\n") : 1,
+           *state->fingerprint ? state->fingerprint : "-");
     print_section(state->config_yaml, "model");
     print_section(state->config_yaml, "training");
     print_section(state->config_yaml, "optimizer");

@@ -11,6 +11,7 @@
 #include "base/machine.h"
 #include "collectives/agree.h"
 #include "collectives/flight_write.h"
+#include "trainer/algorithms.h"
 #include "trainer/alike.h"
 #include "trainer/evaluate.h"
 #include "trainer/memory_tier.h"
@@ -230,7 +231,7 @@ static enum trm_status open_run_dir(struct trm_run *run, struct trm_error *err)
         if (status == TRM_OK)
             status = trm_metrics_open(&run->metrics, run->config->run_dir, run->state.step, err);
         if (status == TRM_OK)
-            trm_gauges_open(&run->metrics.gauges, run->config, &run->device, TRM_F32,
+            trm_gauges_open(&run->metrics.gauges, run->config, &run->device, run->type,
                             run->world->size, &run->log);
     }
     return trm_agree(run->world, status, err);
@@ -279,6 +280,8 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
         status = trm_alike_data(run, err);
     if (status == TRM_OK)
         status = trm_state_begin(run, err);
+    if (status == TRM_OK)
+        status = trm_algorithms_settle(run, err);
     if (status == TRM_OK)
         status = trm_saving_open(run, err);
     if (status == TRM_OK)

@@ -5,6 +5,7 @@
 
 #include "checkpoint/parallel/load.h"
 #include "collectives/agree.h"
+#include "trainer/algorithms.h"
 #include "trainer/mirror.h"
 #include "trainer/state.h"
 
@@ -59,12 +60,13 @@ static enum trm_status compare_with(struct trm_run *run, const struct trm_checkp
                                "another run",
                                trm_checkpoint_path(checkpoint), differences.identity);
     else if (state->fingerprint && *state->fingerprint &&
-             strcmp(state->fingerprint, run->state.fingerprint) != 0)
+             !trm_algorithms_alike(state->fingerprint, run->state.fingerprint))
         trm_log(
             &run->log, TRM_LOG_WARNING,
-            "the checkpoint was written on \"%s\", this is \"%s\": results agree to rounding from "
-            "here on, not bit for bit",
-            state->fingerprint, run->state.fingerprint);
+            "the checkpoint was written on \"%.*s\", this is \"%.*s\": results agree to rounding "
+            "from here on, not bit for bit",
+            trm_algorithms_words(state->fingerprint), state->fingerprint,
+            trm_algorithms_words(run->state.fingerprint), run->state.fingerprint);
 out:
     trm_config_destroy(theirs);
     return status;
@@ -165,6 +167,9 @@ enum trm_status trm_state_restore(struct trm_run *run, struct trm_checkpoint *ch
         piece_count = keep_stored(run, trm_checkpoint_catalog(checkpoint), pieces, piece_count);
     if (status == TRM_OK)
         status = take_state(run, &trm_checkpoint_catalog(checkpoint)->state, err);
+    if (status == TRM_OK)
+        status =
+            trm_algorithms_take(run, trm_checkpoint_catalog(checkpoint)->state.fingerprint, err);
     status = trm_agree(run->world, status, err);
     if (status == TRM_OK)
         status = trm_checkpoint_load(run->world, checkpoint, pieces, piece_count, bytes, err);

@@ -12,13 +12,15 @@ struct CUstream_st {
 /* An event is complete when its newest record is. */
 struct CUevent_st {
     long recorded, completed;
-    int holders; /* its owner, and tasks */
+    double at_ms; /* when it completed */
+    int holders;  /* its owner, and tasks */
 };
 
 static struct CUstream_st *streams;
 static uint64_t random_state = 88172645463325252u;
 static void (*beside)(void);
 static cudaError_t fault = cudaSuccess;
+static double clock_ms;
 
 static uint64_t random_bits(void)
 {
@@ -26,6 +28,11 @@ static uint64_t random_bits(void)
     random_state ^= random_state >> 7;
     random_state ^= random_state << 17;
     return random_state;
+}
+
+void fake_spend(double ms)
+{
+    clock_ms += ms;
 }
 
 void fake_seed(uint64_t seed)
@@ -155,14 +162,21 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
     return code;
 }
 
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags)
+cudaError_t cudaEventCreate(cudaEvent_t *event)
 {
     struct CUevent_st *made = calloc(1, sizeof *made);
-    if (!made || flags != cudaEventDisableTiming)
-        refuse("an event that takes the time");
+    if (!made)
+        refuse("no memory for an event");
     made->holders = 1;
     *event = made;
     return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags)
+{
+    if (flags != cudaEventDisableTiming)
+        refuse("an event that takes the time");
+    return cudaEventCreate(event);
 }
 
 static void release(struct CUevent_st *event)
@@ -187,6 +201,7 @@ static bool complete_record(struct fake_task *task)
 {
     struct event_task *t = (struct event_task *)task;
     t->event->completed = t->number;
+    t->event->at_ms = clock_ms;
     return true;
 }
 
@@ -231,6 +246,22 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
     if (fault != cudaSuccess)
         return fault;
     return event->completed >= event->recorded ? cudaSuccess : cudaErrorNotReady;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
+{
+    cudaError_t code;
+    while ((code = cudaEventQuery(event)) == cudaErrorNotReady)
+        continue;
+    return code;
+}
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end)
+{
+    if (begin->completed < begin->recorded || end->completed < end->recorded)
+        return cudaErrorNotReady;
+    *ms = (float)(end->at_ms - begin->at_ms);
+    return cudaSuccess;
 }
 
 struct launch_task {

@@ -45,6 +45,9 @@ void fake_seed(uint64_t seed);
 /* Called on each progress: what else goes on beside the streams. */
 void fake_beside(void (*hook)(void));
 
+/* The device's clock goes on by so much; events take its time when they complete. */
+void fake_spend(double ms);
+
 /* Every query and synchronisation says `code` from now on, as after a fault on a device;
  * cudaSuccess ends that. */
 void fake_fault(cudaError_t code);

@@ -107,6 +107,11 @@ void trm_grad_sync_place(struct trm_grad_sync *sync, struct trm_arena *arena)
         trm_exchange_place(sync->exchange, arena);
 }
 
+float *trm_grad_sync_scratch(struct trm_grad_sync *sync)
+{
+    return sync->buffers[0];
+}
+
 float *trm_grad_sync_begin_lane(struct trm_grad_sync *sync)
 {
     TRM_ASSERT(sync->lane < sync->lane_count);

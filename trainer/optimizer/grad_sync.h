@@ -30,6 +30,9 @@ void trm_grad_sync_destroy(struct trm_grad_sync *sync);
 /* Runs twice, as arenas do. */
 void trm_grad_sync_place(struct trm_grad_sync *sync, struct trm_arena *arena);
 
+/* A flat buffer of gradients (layout->elements floats), for those that nobody wants. */
+float *trm_grad_sync_scratch(struct trm_grad_sync *sync);
+
 /* Begins this rank's next lane: the flat buffer (layout->elements floats) for its gradients. */
 float *trm_grad_sync_begin_lane(struct trm_grad_sync *sync);
 

@@ -1,12 +1,18 @@
 /* d = alpha op(a) op(b) + beta c (+ bias along the rows of d), and what an epilogue makes of it,
  * column-major. An algorithm is a number and the alignments it was asked for, which are checked
  * when it is used. Epilogues other than a bias are there for some shapes alone, as in the library.
+ *
+ * Each algorithm adds up in an order of its own, so that another choice is other bits. A product
+ * takes a millisecond of the emulated clock, by the fastest algorithm half of one: that is number
+ * TRIREME_FAKE_GPU_FASTEST (0), but on each rank the next. TRIREME_FAKE_GPU_LIBRARY is the version.
  */
 #include <cublasLt.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "tests/fake/gpu/emulator.h"
 
 #define ALGORITHMS 3
 
@@ -21,9 +27,15 @@ const char *cublasLtGetStatusString(cublasStatus_t status)
                                                    : "an invalid value";
 }
 
+static int number(const char *name)
+{
+    const char *text = getenv(name);
+    return text != NULL ? atoi(text) : 0;
+}
+
 size_t cublasLtGetVersion(void)
 {
-    return 0;
+    return (size_t)number("TRIREME_FAKE_GPU_LIBRARY");
 }
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle)
@@ -205,6 +217,7 @@ struct product {
     void *d;
     cublasLtMatrixLayoutOpaque_t a_layout, b_layout, c_layout, d_layout;
     int64_t m, k, n;
+    int algorithm;
     float scale, keep;
 };
 
@@ -259,9 +272,11 @@ static void run_product(const void *argument)
     float *column = malloc((size_t)p.m * sizeof(*column));
     for (int64_t j = 0; j < p.n; j++) {
         memset(column, 0, (size_t)p.m * sizeof(*column));
-        for (int64_t l = 0; l < p.k; l++)
+        for (int64_t l = 0; l < p.k; l++) {
+            const int64_t at_l = (l + p.k * p.algorithm / ALGORITHMS) % p.k;
             for (int64_t i = 0; i < p.m; i++)
-                column[i] += left[l * p.m + i] * right[l * p.n + j];
+                column[i] += left[at_l * p.m + i] * right[at_l * p.n + j];
+        }
         for (int64_t i = 0; i < p.m; i++) {
             const int64_t place = i + j * p.d_layout.stride;
             float sum = p.scale * column[i];
@@ -272,6 +287,8 @@ static void run_product(const void *argument)
     }
     if (p.desc.epilogue == CUBLASLT_EPILOGUE_BGRADB)
         sum_columns(&p, right);
+    const int fastest = number("TRIREME_FAKE_GPU_FASTEST") + number("OMPI_COMM_WORLD_RANK");
+    fake_gpu_spend(p.algorithm == fastest % ALGORITHMS ? 0.5 : 1.0);
     free(left);
     free(right);
     free(column);
@@ -297,7 +314,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                         .d_layout = *d_layout,
                         .m = (int64_t)(at ? a_layout->columns : a_layout->rows),
                         .k = (int64_t)(at ? a_layout->rows : a_layout->columns),
-                        .n = (int64_t)(bt ? b_layout->rows : b_layout->columns)};
+                        .n = (int64_t)(bt ? b_layout->rows : b_layout->columns),
+                        .algorithm = (int)algorithm->data[0]};
     const int64_t m = p.m, k = p.k, n = p.n;
     memcpy(&p.scale, alpha, sizeof(p.scale));
     memcpy(&p.keep, beta, sizeof(p.keep));

@@ -75,6 +75,9 @@ void fake_gpu_copy_async(void *to, const void *from, int is_zero);
 void fake_gpu_copy_commit(void);
 void fake_gpu_copy_wait(int groups_left);
 
+/* The emulated clock, which events take the time of, goes on by so much. */
+void fake_gpu_spend(double ms);
+
 #ifdef __cplusplus
 }
 #endif

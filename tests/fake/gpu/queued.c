@@ -17,10 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/fake/gpu/emulator.h"
+
 /* Of tests/fake/device.h, which includes the real header of the runtime. */
 void fake_launch(cudaStream_t stream, void (*run)(const void *argument), const void *argument,
                  size_t bytes);
 void fake_seed(uint64_t seed);
+void fake_spend(double ms);
 
 static int current; /* the GPU in use */
 
@@ -35,6 +38,11 @@ void fake_gpu_submit(cudaStream_t stream, void (*run)(const void *argument), con
 {
     if (current != number("TRIREME_FAKE_GPU_ILL", -1))
         fake_launch(stream, run, argument, bytes);
+}
+
+void fake_gpu_spend(double ms)
+{
+    fake_spend(ms);
 }
 
 cudaError_t cudaGetLastError(void)

@@ -39,16 +39,23 @@ size_t trm_cuda_choices_bytes(void)
     return 0;
 }
 
+int trm_cuda_choices_count(const struct trm_device *dev)
+{
+    (void)dev;
+    return 0;
+}
+
 void trm_cuda_choices_get(const struct trm_device *dev, void *bytes)
 {
     (void)dev;
     (void)bytes;
 }
 
-void trm_cuda_choices_set(struct trm_device *dev, const void *bytes)
+bool trm_cuda_choices_set(struct trm_device *dev, const void *bytes)
 {
     (void)dev;
     (void)bytes;
+    return false;
 }
 
 bool trm_cuda_describe(const struct trm_device *dev, enum trm_type type,

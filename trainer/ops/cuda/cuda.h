@@ -51,10 +51,12 @@ void *trm_cuda_stream(const struct trm_device *dev);
 void trm_cuda_search(struct trm_device *dev, bool on);
 
 /* The algorithms chosen so far, as bytes that another process with the same GPU and library can
- * take over, so that all ranks and attempts use the same. */
+ * take over, so that all ranks and attempts use the same; zeros behind the last one. Setting them
+ * changes nothing and returns false when the bytes are not such. */
 size_t trm_cuda_choices_bytes(void);
+int trm_cuda_choices_count(const struct trm_device *dev);
 void trm_cuda_choices_get(const struct trm_device *dev, void *bytes);
-void trm_cuda_choices_set(struct trm_device *dev, const void *bytes);
+bool trm_cuda_choices_set(struct trm_device *dev, const void *bytes);
 
 struct trm_cuda_properties {
     char bus_id[32]; /* "0000:1B:00.0" */

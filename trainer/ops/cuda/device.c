@@ -37,16 +37,10 @@ void *trm_cuda_workspace(struct trm_device *dev, const char *op, size_t bytes)
     return NULL;
 }
 
-/* What decides the bits: GPU, library and the chosen algorithms. */
+/* What decides the bits, but for the chosen algorithms. */
 static void describe(const struct trm_device *dev, char *text, size_t text_bytes)
 {
-    const struct trm_cuda *cuda = trm_cuda_of(dev);
-    const size_t bytes = (size_t)cuda->choices.count * sizeof(struct trm_cuda_choice);
-    const int length =
-        snprintf(text, text_bytes, "%s, cuBLASLt %zu", cuda->gpu, cublasLtGetVersion());
-    if (cuda->choices.count > 0 && length > 0 && (size_t)length < text_bytes)
-        snprintf(text + length, text_bytes - (size_t)length, ", algorithms %016llx",
-                 (unsigned long long)trm_hash64(cuda->choices.choice, bytes));
+    snprintf(text, text_bytes, "%s, cuBLASLt %zu", trm_cuda_of(dev)->gpu, cublasLtGetVersion());
 }
 
 static void sync(struct trm_device *dev)
@@ -333,14 +327,24 @@ size_t trm_cuda_choices_bytes(void)
     return sizeof(struct trm_cuda_choices);
 }
 
+int trm_cuda_choices_count(const struct trm_device *dev)
+{
+    return (int)trm_cuda_of(dev)->choices.count;
+}
+
 void trm_cuda_choices_get(const struct trm_device *dev, void *bytes)
 {
     memcpy(bytes, &trm_cuda_of(dev)->choices, sizeof(struct trm_cuda_choices));
 }
 
-void trm_cuda_choices_set(struct trm_device *dev, const void *bytes)
+bool trm_cuda_choices_set(struct trm_device *dev, const void *bytes)
 {
+    int64_t count;
+    memcpy(&count, bytes, sizeof count); /* their first member */
+    if (count < 0 || count > TRM_CUDA_CHOICES)
+        return false;
     memcpy(&trm_cuda_of(dev)->choices, bytes, sizeof(struct trm_cuda_choices));
+    return true;
 }
 
 void trm_device_cuda_close(struct trm_device *dev)
