@@ -6,6 +6,9 @@
 
 #include "base/assert.h"
 
+/* Of ranks, in beats. A core reads some 80,000. */
+#define RECORDS_PER_SECOND 20000
+
 const char *trm_node_state_name(enum trm_node_state state)
 {
     static const char *const names[TRM_NODE_STATE_COUNT] = {
@@ -138,4 +141,16 @@ char *trm_nodes_describe(const struct trm_nodes *nodes, char *text, size_t text_
         seen++;
     }
     return text;
+}
+
+int64_t trm_nodes_heartbeat_ms(const struct trm_nodes *nodes, int64_t wanted_ms, int64_t lease_ms)
+{
+    int64_t slots = 0, least_ms;
+
+    for (int i = 0; i < nodes->count; i++)
+        slots += nodes->items[i].host.slots;
+    least_ms = slots * 1000 / RECORDS_PER_SECOND;
+    if (least_ms > lease_ms / 4)
+        least_ms = lease_ms / 4;
+    return wanted_ms > least_ms ? wanted_ms : least_ms;
 }

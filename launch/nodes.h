@@ -84,4 +84,8 @@ struct trm_node *trm_nodes_of_rank(const struct trm_nodes *nodes, int rank);
 /* "node1, node2 and node4": those with ranks. Returns text. */
 char *trm_nodes_describe(const struct trm_nodes *nodes, char *text, size_t text_bytes);
 
+/* Between two beats of an agent: `wanted_ms`, or more where all nodes together have so many ranks
+ * that who hears of every one at every beat could not keep up, but a quarter of a lease at most. */
+int64_t trm_nodes_heartbeat_ms(const struct trm_nodes *nodes, int64_t wanted_ms, int64_t lease_ms);
+
 #endif

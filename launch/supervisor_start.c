@@ -59,7 +59,8 @@ static char *format_start(const struct agent *agent)
     struct trm_agent_options options = {
         .token = s->token,
         .lease_ms = config->lease_ms,
-        .heartbeat_ms = config->heartbeat_interval_ms,
+        .heartbeat_ms =
+            trm_nodes_heartbeat_ms(&s->nodes, config->heartbeat_interval_ms, config->lease_ms),
         .linger_ms = config->linger_ms > config->lease_ms ? config->linger_ms : config->lease_ms,
         .memory_limit = MEMORY_LIMIT,
         .foreground = s->settings->foreground,

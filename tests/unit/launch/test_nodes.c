@@ -134,6 +134,24 @@ static void nodes_are_listed_as_people_do(void **state)
     trm_nodes_destroy(&nodes);
 }
 
+/* Sixteen thousand ranks at the usual five beats a second would take all of a core to hear. */
+static void many_ranks_are_heard_of_more_seldom(void **state)
+{
+    struct trm_nodes nodes = make();
+
+    (void)state;
+    assert_int_equal(trm_nodes_heartbeat_ms(&nodes, 200, 3000), 200);
+    for (int i = 0; i < 5; i++)
+        nodes.items[i].host.slots = 1024;
+    assert_int_equal(trm_nodes_heartbeat_ms(&nodes, 200, 3000), 256);
+    assert_int_equal(trm_nodes_heartbeat_ms(&nodes, 1000, 3000), 1000);
+    for (int i = 0; i < 5; i++)
+        nodes.items[i].host.slots = 3200;
+    assert_int_equal(trm_nodes_heartbeat_ms(&nodes, 200, 8000), 800);
+    assert_int_equal(trm_nodes_heartbeat_ms(&nodes, 200, 3000), 750);
+    trm_nodes_destroy(&nodes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -143,6 +161,7 @@ int main(void)
         cmocka_unit_test(without_a_spare_the_data_parallel_size_shrinks_if_it_may),
         cmocka_unit_test(a_node_that_fails_twice_is_quarantined),
         cmocka_unit_test(nodes_are_listed_as_people_do),
+        cmocka_unit_test(many_ranks_are_heard_of_more_seldom),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
