@@ -4,6 +4,7 @@
 
 #define CLAIM_CHECK_NS INT64_C(1000000000)
 #define LOOK_AGAIN_MS  100
+#define CLAIM_AGAIN_MS 1000
 
 bool trm_supervisor_owns(const struct trm_supervisor *s, int64_t now_ns)
 {
@@ -32,6 +33,36 @@ static void on_waited(uv_timer_t *timer)
         uv_timer_start(timer, on_waited, LOOK_AGAIN_MS, 0);
 }
 
+static void on_claim_again(uv_timer_t *timer)
+{
+    struct trm_supervisor *s = timer->data;
+
+    if (s->state == TRM_RUN_CLAIMING) /* no stop came between */
+        trm_supervisor_claim(s);
+}
+
+/* A file system that is full or away comes back, and what is in the memory of nodes waits for it.
+ */
+static bool may_claim_again(struct trm_supervisor *s, const struct file_work *work)
+{
+    int64_t waited_ns = trm_clock_now_ns() - s->entered_ns;
+    struct trm_event happened = trm_event_init(TRM_HAPPENED_WAITING);
+
+    if (s->claim.attempt == 0 || (work->status != TRM_ERR_IO && work->status != TRM_ERR_NOT_FOUND))
+        return false;
+    if (s->config->io_timeout_ms > 0 && waited_ns > s->config->io_timeout_ms * 1000000)
+        return false;
+    if (!s->claim_waits) {
+        happened.attempt = s->claim.attempt;
+        happened.cause = work->error.text;
+        trm_events_add(s->events, &happened, TRM_LOG_WARNING,
+                       "waiting to claim the next attempt: %s", work->error.text);
+    }
+    s->claim_waits = true;
+    uv_timer_start(&s->wait, on_claim_again, CLAIM_AGAIN_MS, 0);
+    return true;
+}
+
 static void on_claimed(uv_work_t *request, int status)
 {
     struct trm_supervisor *s = request->data;
@@ -43,7 +74,7 @@ static void on_claimed(uv_work_t *request, int status)
     if (status == UV_ECANCELED)
         return;
     if (work->status != TRM_OK) {
-        if (s->state != TRM_RUN_CLAIMING)
+        if (s->state != TRM_RUN_CLAIMING || may_claim_again(s, work))
             return;
         trm_supervisor_end_with(s, trm_status_exit_code(work->status), "%s", work->error.text);
         trm_supervisor_event(s, TRM_EVENT_SUPERSEDED);
@@ -52,6 +83,7 @@ static void on_claimed(uv_work_t *request, int status)
     /* What went before a claim of our own is ours, and was fenced. */
     wait_ms = first ? trm_attempts_wait_ms(&work->before) : 0;
     s->claim = work->claim;
+    s->claim_waits = false;
     s->claim_checked_ns = work->began_ns;
     if (first)
         s->inherited_until_ns = trm_clock_now_ns() + wait_ms * 1000000;

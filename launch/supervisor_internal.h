@@ -131,7 +131,7 @@ struct trm_supervisor {
     bool stop_wanted, pause_wanted, in_memory;
     int64_t growing_since_disk_step; /* INT64_MIN: nothing to grow to */
     int64_t looked_ns, status_ns, exclude_ns;
-    bool exclude_read;
+    bool exclude_read, claim_waits; /* for the file system, and that was told */
     struct trm_stall stall;
     struct trm_straggler_watch *stragglers; /* owned */
     struct trm_flight_view *views;          /* owned, [want.ranks] */

@@ -172,6 +172,31 @@ static void a_supervisor_that_stood_still_blames_no_node(void **state)
     fake_run_destroy(&run);
 }
 
+/* To end the run there would lose what is in memory alone. */
+static void a_file_system_that_takes_no_claim_is_waited_for(void **state)
+{
+    struct fake_run run;
+    char path[TRM_PATH_BYTES], away[TRM_PATH_BYTES];
+
+    (void)state;
+    fake_run_create(&run, 2, 1, BEAT_MS);
+    fake_run_supervise(&run, 2, FAKE_RUN_LAUNCHER, calm);
+    reach_first_step(&run);
+    snprintf(path, sizeof path, "%s/run/supervisor", run.root);
+    snprintf(away, sizeof away, "%s/run/away", run.root);
+    assert_int_equal(rename(path, away), 0);
+    fake_run_gone(&run, 1, 1, 7);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"waiting\""));
+    assert_true(fake_run_tells(&run, "waiting to claim the next attempt"));
+    assert_int_equal(rename(away, path), 0);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    assert_int_equal(fake_run_count(&run, "\"event\":\"waiting\""), 1);
+    fake_run_step(&run, 8);
+    fake_run_exit(&run, TRM_EXIT_OK);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_OK);
+    fake_run_destroy(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,6 +204,7 @@ int main(void)
         cmocka_unit_test(a_look_at_the_claim_that_took_too_long_prolongs_no_lease),
         cmocka_unit_test(leases_that_ran_out_for_want_of_a_claim_are_no_nodes_fault),
         cmocka_unit_test(a_supervisor_that_stood_still_blames_no_node),
+        cmocka_unit_test(a_file_system_that_takes_no_claim_is_waited_for),
     };
 
     signal(SIGPIPE, SIG_IGN);
