@@ -13,8 +13,6 @@
 #include "trainer/saving.h"
 #include "trainer/sums.h"
 
-#define ZERO_BYTES ((size_t)1 << 30) /* at a time */
-
 /* A GPU for each rank of this node, where nothing was asked for. */
 static bool wants_gpu(const struct trm_run *run)
 {
@@ -206,14 +204,12 @@ static void tell_plan(const struct trm_run *run)
 static enum trm_status commit_tensors(struct trm_run *run, struct trm_error *err)
 {
     struct trm_device *device = &run->device;
-    size_t bytes = run->device_arena.used, piece;
+    size_t bytes = run->device_arena.used;
 
     run->device_memory = trm_device_allocate(device, bytes);
-    for (size_t at = 0; run->device_memory && at < bytes; at += piece) {
-        piece = bytes - at < ZERO_BYTES ? bytes - at : ZERO_BYTES;
-        device->ops->zero(device, trm_tensor_1d((char *)run->device_memory + at, TRM_F32,
-                                                (int64_t)(piece / sizeof(float))));
-    }
+    if (run->device_memory)
+        device->ops->zero(
+            device, trm_tensor_1d(run->device_memory, TRM_F32, (int64_t)(bytes / sizeof(float))));
     if (trm_device_sync(device, err) != TRM_OK)
         return device->error.status;
     trm_arena_commit_at(&run->device_arena, run->device_memory);

@@ -3,8 +3,8 @@
 #   tests/gpu/run.sh
 # Builds the cuda preset, runs every operation forward and backward against the reference at odd
 # sizes (float32 and bfloat16, poisoned outputs, other addresses, twice for the same bits), twenty
-# steps of a small GPT against the CPU's losses, and the small cases under compute-sanitizer where
-# that is installed. Prints a table and, last,
+# steps of a small GPT against the CPU's losses, trireme-train itself (trainer.sh), and the small
+# cases under compute-sanitizer where that is installed. Prints a table and, last,
 # "N passed, N failed". Exits 1 when one failed, 77 when there is no GPU, 69 without nvcc.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -14,7 +14,7 @@ build=build/cuda
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 echo "== building (cuda)"
-cmake --preset cuda >"$log" 2>&1 && cmake --build --preset cuda --target gpu_programs trireme-train >>"$log" 2>&1 ||
+cmake --preset cuda >"$log" 2>&1 && cmake --build --preset cuda --target gpu_programs trireme-train trireme >>"$log" 2>&1 ||
     { cat "$log"; echo "the build of preset cuda failed"; exit 1; }
 
 code=0
@@ -44,6 +44,16 @@ echo "== operations against the reference, and a small training run"
 for program in "$build"/gpu/test_gpu_*; do
     cases "$program"
 done
+
+echo "== trireme-train"
+code=0
+TRIREME_BIN=$PWD/$build/bin TRIREME_SOURCE=$PWD OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+    tests/gpu/trainer.sh >"$log" 2>&1 || code=$?
+while read -r name; do row "trainer: $name" passed; done < <(sed -n 's/^ok [0-9]* - //p' "$log")
+if [ "$code" != 0 ]; then
+    tail -n 20 "$log"
+    row "trainer: ended with code $code" FAILED
+fi
 
 echo "== compute-sanitizer"
 if command -v compute-sanitizer >/dev/null; then

@@ -1,6 +1,6 @@
 # For tests of the trainer on a device: an emulated GPU, whose streams run in a pseudo-random order
 # (tests/fake/gpu/queued.c), with ranks whose NCCL is one of the tests (tests/fake/nccl).
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 make_text
 
 emulated=$TRIREME_BIN/../tests/trireme-train-emulated

@@ -133,6 +133,12 @@ extern "C" void trm_cuda_zero(struct trm_device *dev, struct trm_tensor t)
         return;
     const size_t size = trm_type_bytes(t.type);
     t = as_matrix(t);
+    if (t.shape[0] == 1) { /* of any length: a pitch is limited */
+        trm_cuda_check(
+            dev, "zero",
+            cudaMemsetAsync(t.data, 0, (size_t)t.shape[1] * size, trm_cuda_of(dev)->stream));
+        return;
+    }
     trm_cuda_check(dev, "zero",
                    cudaMemset2DAsync(t.data, (size_t)t.stride[0] * size, 0,
                                      (size_t)t.shape[1] * size, (size_t)t.shape[0],
