@@ -168,6 +168,14 @@ enum trm_status trm_store_holds(const char *directory, const struct trm_ckpt_sta
     return status;
 }
 
+/* What was hidden while it was being replaced, and is the only one of its step: a checkpoint. */
+static bool is_the_only_one(const char *directory, int64_t step, const char *suffix)
+{
+    char path[TRM_PATH_BYTES];
+    return strcmp(suffix, REPLACED) == 0 &&
+           (trm_store_step_path(directory, step, path, NULL) != TRM_OK || !trm_file_exists(path));
+}
+
 /* Removes hidden leftovers of attempts up to `attempt`; later attempts are none of our business. */
 static enum trm_status remove_stale(const char *directory, int64_t attempt, struct trm_error *err)
 {
@@ -179,7 +187,8 @@ static enum trm_status remove_stale(const char *directory, int64_t attempt, stru
         int64_t step = 0, left_by = 0;
         const char *suffix = NULL;
         char path[TRM_PATH_BYTES];
-        if (!is_hidden_name(entry->d_name, &step, &left_by, &suffix) || left_by > attempt)
+        if (!is_hidden_name(entry->d_name, &step, &left_by, &suffix) || left_by > attempt ||
+            is_the_only_one(directory, step, suffix))
             continue;
         status = trm_file_path(path, err, "%s/%s", directory, entry->d_name);
         if (status == TRM_OK)

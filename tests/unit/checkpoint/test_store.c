@@ -203,6 +203,13 @@ static void a_crash_between_the_renames_of_a_replacement_loses_nothing(void **st
     assert_int_equal(newest(place, &notes, &err), -TRM_ERR_NOT_FOUND);
     trm_store_recover(place->directory);
     assert_int_equal(newest(place, &notes, &err), 10);
+    /* Its name can't be given back: then a save leaves it where it is. */
+    assert_int_equal(rename(final, hidden), 0);
+    assert_int_equal(symlink("nowhere", final), 0);
+    assert_ok(trm_store_stage(place->directory, 20, 9, &err), err);
+    assert_int_equal(unlink(final), 0);
+    trm_store_recover(place->directory);
+    assert_int_equal(newest(place, &notes, &err), 10);
 }
 
 static void holds_tells_the_same_state_from_another(void **state)
