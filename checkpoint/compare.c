@@ -42,6 +42,17 @@ static void compare_counters(struct comparison *c)
         say(c, "next_sample: %" PRId64 " and %" PRId64, a->next_sample, b->next_sample);
     if (a->data_hash != b->data_hash)
         say(c, "data_hash: %016" PRIx64 " and %016" PRIx64, a->data_hash, b->data_hash);
+    /* What the next steps are judged by, and do without. */
+    if (a->skip_count != b->skip_count ||
+        memcmp(a->skips, b->skips, (size_t)a->skip_count * sizeof(*a->skips)) != 0)
+        say(c, "skips: %d and %d ranges, and not the same", a->skip_count, b->skip_count);
+    if (a->recent_loss_count != b->recent_loss_count ||
+        memcmp(a->recent_losses, b->recent_losses,
+               (size_t)a->recent_loss_count * sizeof(*a->recent_losses)) != 0)
+        say(c, "recent_losses: %d and %d, and not the same", a->recent_loss_count,
+            b->recent_loss_count);
+    if (a->skips_in_row != b->skips_in_row)
+        say(c, "skips_in_row: %d and %d", a->skips_in_row, b->skips_in_row);
 }
 
 static double element_value(const void *data, int64_t i, enum trm_type type)

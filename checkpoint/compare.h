@@ -1,5 +1,6 @@
 /*
- * Two checkpoints, tensor by tensor, whatever the layouts they were written in.
+ * Two checkpoints, tensor by tensor, whatever the layouts they were written in; and of their
+ * counters those that decide how a run goes on: step, place in the data, skips, guard.
  *
  * Slice by slice: a slice of the first, and the same rectangle gathered from the second, of which
  * more is read the less the cuts agree. Memory: three slices and the tables. Bits are compared, so

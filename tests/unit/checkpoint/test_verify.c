@@ -186,6 +186,26 @@ static void differences_are_counted_and_measured(void **state)
     assert_false(compare(a, b, &found));
     assert_int_equal(found.differs, 0);
     assert_string_equal(found.text, "data_hash: fedcba9876543224 and fedcba9876543225");
+    /* Equal tensors, from which runs would not go on alike. */
+    struct trm_ckpt_state others[4];
+    for (int i = 0; i < 4; i++)
+        others[i] = fixture_state(20);
+    others[0].skip_count = 1;
+    others[1].recent_losses[1] += 0.5;
+    others[2].recent_loss_count--;
+    others[3].skips_in_row = 0;
+    for (int i = 0; i < 4; i++) {
+        static const char *const words[] = {
+            "skips: 2 and 1 ranges, and not the same", "recent_losses: 3 and 3, and not the same",
+            "recent_losses: 3 and 2, and not the same", "skips_in_row: 2 and 0"};
+        fixture_directory_free(b);
+        fixture_directory(b);
+        fixture_save(b, &others[i], 2, 1);
+        assert_false(compare(a, b, &found));
+        assert_int_equal(found.wrong, 1);
+        assert_int_equal(found.differs, 0);
+        assert_string_equal(found.text, words[i]);
+    }
     /* Step 24 holds values that are 0.5 lower. */
     fixture_directory_free(b);
     fixture_directory(b);
