@@ -1,7 +1,8 @@
 # A real Slurm on test hosts (hosts.sh): a controller and a slurmd per node, each with its munged. What
 # a node's daemons keep lies in the host's own /run, so it is lost with the host. Source it after lib.sh.
 #
-#   slurm_up CONTROLLER NODE...   starts it; the nodes are idle when it returns
+#   slurm_up CONTROLLER NODE...   starts it; the nodes are idle when it returns. $slurm_task_plugin and
+#                                 $slurm_cpus: who binds tasks (nobody), and a node's processors (4)
 #   slurm_down                    ends jobs and daemons on hosts that are up
 #   slurm_node_up NODE            its daemons, after hosts_boot; idle when it returns
 #   on_slurm COMMAND...           runs a client command on the controller's host
@@ -42,7 +43,7 @@ SlurmdLogFile=$slurm_dir/%n.log
 TmpFS=/tmp
 MpiDefault=none
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin=${slurm_task_plugin:-task/none}
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
@@ -57,7 +58,7 @@ SchedulerParameters=bf_interval=3,sched_interval=3,batch_sched_delay=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
-$(printf 'NodeName=%s CPUs=4 RealMemory=1000 Gres=gpu:2 State=UNKNOWN\n' "$@")
+$(printf 'NodeName=%s CPUs='"${slurm_cpus:-4}"' RealMemory=1000 Gres=gpu:2 State=UNKNOWN\n' "$@")
 PartitionName=all Nodes=$(IFS=, && echo "$*") Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
 PartitionName=urgent Nodes=$(IFS=, && echo "$*") MaxTime=INFINITE State=UP PriorityTier=2
 END
