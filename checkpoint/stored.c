@@ -1,10 +1,12 @@
 #include "checkpoint/stored.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "checkpoint/manifest.h"
@@ -298,6 +300,17 @@ cleanup:
     return status;
 }
 
+/* What can't be looked at may well be there: no reason to start afresh. */
+static enum trm_status look_for(const char *path, struct trm_error *err)
+{
+    struct stat info;
+    if (stat(path, &info) == 0)
+        return TRM_OK;
+    if (errno == ENOENT || errno == ENOTDIR)
+        return trm_error_set(err, TRM_ERR_NOT_FOUND, "there is no \"%s\"", path);
+    return trm_error_set_errno(err, errno, "could not look at \"%s\"", path);
+}
+
 enum trm_status trm_stored_open_newest(const char *where, int64_t step,
                                        trm_passed_over_fn passed_over, void *context,
                                        struct trm_stored **out, struct trm_error *err)
@@ -305,10 +318,10 @@ enum trm_status trm_stored_open_newest(const char *where, int64_t step,
     char manifest[TRM_PATH_BYTES];
     struct trm_stored *stored = NULL;
     enum trm_status status = trm_file_path(manifest, err, "%s/" TRM_CKPT_MANIFEST, where);
+    if (status == TRM_OK)
+        status = look_for(where, err);
     if (status != TRM_OK)
         return status;
-    if (!trm_file_exists(where))
-        return trm_error_set(err, TRM_ERR_NOT_FOUND, "there is no \"%s\"", where);
     if (!trm_file_exists(manifest)) {
         if (step >= 0)
             return open_step(where, step, out, err);

@@ -198,15 +198,22 @@ static enum trm_status look_at_save(struct trm_run *run, bool *own, int64_t *new
     const struct trm_config *config = run->config;
     int64_t seen[2] = {-1, 1}, *steps = NULL;
     int count = 0;
-    enum trm_status status;
+    enum trm_status status = TRM_OK;
 
-    if (run->world->rank == 0 && trm_store_list(config->save, &steps, &count, NULL) == TRM_OK) {
-        seen[0] = count > 0 ? steps[0] : -1;
-        seen[1] = strcmp(config->load, "auto") == 0 || strcmp(config->load, "none") == 0 ||
-                  is_in(config->load, config->save);
+    if (run->world->rank == 0) {
+        status = trm_store_list(config->save, &steps, &count, err);
+        if (status == TRM_OK) {
+            seen[0] = count > 0 ? steps[0] : -1;
+            seen[1] = strcmp(config->load, "auto") == 0 || strcmp(config->load, "none") == 0 ||
+                      is_in(config->load, config->save);
+        }
         free(steps);
+        if (status == TRM_ERR_NOT_FOUND) /* not made yet; any other failure may hide some */
+            status = TRM_OK;
     }
-    status = trm_comm_broadcast(run->world, seen, sizeof seen, 0, NULL, err);
+    status = trm_agree(run->world, status, err);
+    if (status == TRM_OK)
+        status = trm_comm_broadcast(run->world, seen, sizeof seen, 0, NULL, err);
     *newest = seen[0];
     *own = seen[1] != 0;
     return status;

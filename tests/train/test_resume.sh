@@ -72,6 +72,16 @@ train seeded 2 --ckpt-step 14 --train-iters 30 --lr-decay-iters 20 || code=$?
     fail "going back exits $code: $(cat "$scratch/seeded.err")"
 pass "going back in the same directory is refused"
 
+# A directory of checkpoints that can't be looked at may hold some: neither afresh, nor from `load`.
+ln -s loop "$scratch/loop"
+for load in auto "$(final seeded)"; do
+    code=0
+    train looped 2 --save "$scratch/loop" --load "$load" --train-iters 30 || code=$?
+    [ "$code" = 74 ] || fail "checkpoints that can't be looked at exit $code: $(cat "$scratch/looped.err")"
+    grep -q '^step' "$scratch/looped.out" && fail "it trained, where its checkpoints can't be looked at"
+done
+pass "checkpoints that can't be looked at: no fresh start"
+
 # A finished run that is started again has nothing to do, and does it on any number of ranks.
 must_train resumed 2
 pass "a finished run started again"

@@ -212,6 +212,19 @@ static void a_crash_between_the_renames_of_a_replacement_loses_nothing(void **st
     assert_int_equal(newest(place, &notes, &err), 10);
 }
 
+static void what_cannot_be_looked_at_is_not_missing(void **state)
+{
+    struct place *place = *state;
+    struct trm_error err = {0};
+    struct trm_stored *stored = NULL;
+    char path[TRM_PATH_BYTES];
+    assert_int_equal(trm_stored_open_newest(in(place, "none", path), -1, NULL, NULL, &stored, &err),
+                     TRM_ERR_NOT_FOUND);
+    assert_int_equal(symlink("loop", in(place, "loop", path)), 0);
+    assert_int_equal(trm_stored_open_newest(path, -1, NULL, NULL, &stored, &err), TRM_ERR_IO);
+    assert_non_null(strstr(err.text, "could not look at"));
+}
+
 static void holds_tells_the_same_state_from_another(void **state)
 {
     struct place *place = *state;
@@ -447,6 +460,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_step_saved_again_replaces_the_old_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_crash_between_the_renames_of_a_replacement_loses_nothing,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_cannot_be_looked_at_is_not_missing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(holds_tells_the_same_state_from_another, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_later_lineage_that_nobody_can_load_is_replaced, set_up,
                                         tear_down),
