@@ -96,10 +96,10 @@ static void slurm_refuses_names_that_are_too_long(void **state)
 
     (void)state;
     memset(list, 'n', sizeof list);
-    snprintf(list + 125, sizeof list - 125, "[1-3]");
+    snprintf(list + 252, sizeof list - 252, "[1-3]");
     assert_non_null(strstr(expand(list, "1(x3)"), "n1:1"));
     memset(list, 'n', sizeof list);
-    snprintf(list + 126, sizeof list - 126, "[100-101]");
+    snprintf(list + 253, sizeof list - 253, "[100-101]");
     assert_non_null(strstr(expand(list, "1(x2)"), "too long"));
     memset(list, 'n', sizeof list);
     list[sizeof list - 1] = '\0';
