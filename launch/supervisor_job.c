@@ -215,6 +215,13 @@ static bool is_final(int exit_code)
     }
 }
 
+/* Of several words the one that says most: a rank whose peers have left can't go on either, and has
+ * nothing else to tell. */
+static int weight(int exit_code)
+{
+    return is_final(exit_code) ? 2 : exit_code != TRM_EXIT_UNAVAILABLE;
+}
+
 static int total_ranks(const struct trm_supervisor *s)
 {
     int ranks = 0;
@@ -274,7 +281,7 @@ static bool look_for_end(struct trm_supervisor *s)
             left++;
             done += report->exit_code == TRM_EXIT_OK;
             if (report->exit_code != TRM_EXIT_OK && report->exit_code != TRM_EXIT_REQUEUE &&
-                (!worst || (is_final(report->exit_code) && !is_final(worst->exit_code))))
+                (!worst || weight(report->exit_code) > weight(worst->exit_code)))
                 worst = report;
         }
     bool final = worst && is_final(worst->exit_code);

@@ -394,6 +394,28 @@ static void mpirun_is_not_killed_while_it_passes_on_what_ranks_said_last(void **
     fake_run_destroy(&run);
 }
 
+/* Ranks that left because one of their peers did say so, and may be listed before that one. */
+static void the_rank_that_left_for_a_reason_of_its_own_is_told(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run, 3, 3, FAKE_RUN_LAUNCHER, calm);
+    reach_first_step(&run);
+    for (int i = 0; i < 3; i++) {
+        struct trm_rank_report *rank = run.agents[i].ranks;
+        rank->exit_code = i == 1 ? TRM_EXIT_IO : TRM_EXIT_UNAVAILABLE;
+        rank->state = TRM_FLIGHT_EXITED;
+        snprintf(rank->exit_text, sizeof rank->exit_text, "%s", i == 1 ? "no disk" : "no peer");
+        fake_agent_beat(&run.agents[i]);
+    }
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    assert_true(
+        fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\",\"rank\":1"));
+    assert_true(fake_run_tells(&run, "no disk"));
+    fake_run_destroy(&run);
+}
+
 /* Whoever is heard first says it; the node of the rank that all of them name is left out. */
 static void ranks_that_diverge_have_the_node_of_the_named_one_left_out(void **state)
 {
@@ -448,6 +470,7 @@ int main(void)
         cmocka_unit_test(a_stop_between_two_attempts_waits_for_the_next_one_to_save),
         cmocka_unit_test(an_agent_of_another_build_is_replaced_once_and_then_left_out),
         cmocka_unit_test(mpirun_is_not_killed_while_it_passes_on_what_ranks_said_last),
+        cmocka_unit_test(the_rank_that_left_for_a_reason_of_its_own_is_told),
         cmocka_unit_test(ranks_that_diverge_have_the_node_of_the_named_one_left_out),
         cmocka_unit_test(a_lost_node_is_blamed_and_not_one_whose_daemon_ended_with_it),
         cmocka_unit_test(two_interrupts_end_it_while_it_fences),
