@@ -211,6 +211,18 @@ enum trm_status trm_run_start_reader(struct trm_run *run, struct trm_error *err)
     return status;
 }
 
+/* A run that is started again finds its configuration there, and needs no room for it. */
+static enum trm_status write_config(const char *path, const char *yaml, struct trm_error *err)
+{
+    char *text = NULL;
+    size_t bytes = 0, length = strlen(yaml);
+    bool same = trm_file_read_all(path, length, &text, &bytes, NULL) == TRM_OK && bytes == length &&
+                memcmp(text, yaml, length) == 0;
+
+    free(text);
+    return same ? TRM_OK : trm_file_replace(path, yaml, length, err);
+}
+
 /* The run's directory: resolved configuration and metrics. */
 static enum trm_status open_run_dir(struct trm_run *run, struct trm_error *err)
 {
@@ -226,8 +238,7 @@ static enum trm_status open_run_dir(struct trm_run *run, struct trm_error *err)
         if (status == TRM_OK)
             status = trm_file_path(path, err, "%s/config.yaml", run->config->run_dir);
         if (status == TRM_OK)
-            status =
-                trm_file_replace(path, run->state.config_yaml, strlen(run->state.config_yaml), err);
+            status = write_config(path, run->state.config_yaml, err);
         if (status == TRM_OK)
             status = trm_metrics_open(&run->metrics, run->config->run_dir, run->state.step, err);
         if (status == TRM_OK)

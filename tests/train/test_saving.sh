@@ -100,12 +100,13 @@ pass "killed at about step $newest with a save each step: resumed, equal, leftov
 cat >"$scratch/small_files" <<'SH'
 #!/bin/bash
 trap '' XFSZ
-ulimit -f 8
+ulimit -f "$FILE_KIB"
 exec "$TRIREME_BIN/trireme-train" "$@"
 SH
 chmod +x "$scratch/small_files"
+export OMPI_MCA_btl=self FILE_KIB=8
 code=0
-OMPI_MCA_btl=self TRAINER="$scratch/small_files" train files 1 $saves --train-iters 60 --log-interval 60 || code=$?
+TRAINER="$scratch/small_files" train files 1 $saves --train-iters 60 --log-interval 60 || code=$?
 [ "$code" = 74 ] || fail "a last save that fails exits 74, not $code: $(cat "$scratch/files.err")"
 grep -q '^step *60/60' "$scratch/files.out" || fail "training did not go on to step 60: $(cat "$scratch/files.err")"
 [ "$(grep -c 'could not write to metrics.jsonl.*training goes on' "$scratch/files.err")" = 1 ] ||
@@ -113,6 +114,16 @@ grep -q '^step *60/60' "$scratch/files.out" || fail "training did not go on to s
 python3 -c 'import json, sys; [json.loads(line) for line in open(sys.argv[1])]' "$scratch/files/metrics.jsonl" ||
     fail "metrics.jsonl has half a line"
 pass "no room for checkpoints and metrics: told, trained to the end, exit 74"
+# Nor for its configuration, which is there already: a node was lost, say, while the disk is full.
+code=0
+train again 1 $saves --exit-interval 10 || code=$?
+[ "$code" = 75 ] || fail "stopped at 10: exit $code"
+code=0
+FILE_KIB=1 TRAINER="$scratch/small_files" train again 1 $saves --exit-interval 10 || code=$?
+[ "$code" = 74 ] && grep -q '^step *20/20' "$scratch/again.out" ||
+    fail "started again on a full disk: exit $code: $(cat "$scratch/again.err")"
+unset OMPI_MCA_btl FILE_KIB
+pass "started again without room for anything: trained to the end, exit 74"
 
 # A disk that fills up: told with its cause, training goes on, the older checkpoint is kept.
 disk=$scratch/disk
