@@ -100,6 +100,9 @@ static enum trm_status check_state(const struct trm_ckpt_state *state, struct tr
                                  (long long)skip.first, (long long)skip.count);
         end = skip.first + skip.count;
     }
+    if (state->recent_loss_count < 0 || state->recent_loss_count > TRM_CKPT_MAX_LOSSES)
+        return trm_error_set(err, TRM_ERR_CORRUPT, "it keeps %d recent losses, not 0 to %d",
+                             state->recent_loss_count, TRM_CKPT_MAX_LOSSES);
     for (int i = 0; i < state->recent_loss_count; i++)
         if (!isfinite(state->recent_losses[i]))
             return trm_error_set(err, TRM_ERR_CORRUPT, "recent loss %d is not finite", i);

@@ -249,6 +249,26 @@ static void what_is_not_complete_or_of_another_build_is_not_read(void **state)
     close_shard(&shard);
 }
 
+/* With digests that are right: of a build whose state has other fields in the same room, say. */
+static void more_losses_than_a_state_has_room_for_are_refused(void **state)
+{
+    (void)state;
+    struct shard shard;
+    struct reading reading;
+    struct trm_error err = {0};
+    struct trm_ckpt_state next = fixture_state(8);
+    open_shard(&shard, 1, 7);
+    for (int i = 0; i < 2; i++) {
+        next.recent_loss_count = i == 0 ? 100000000 : -1;
+        trm_slot_begin(&shard.slot, &shard.form, &next);
+        trm_slot_fill(&shard.slot, &shard.form);
+        assert_int_equal(open_reading(&shard.slot, &reading, &err), TRM_ERR_CORRUPT);
+        assert_non_null(strstr(err.text, "recent losses, not 0 to 256"));
+        close_reading(&reading);
+    }
+    close_shard(&shard);
+}
+
 static void a_copy_that_arrived_whole_is_the_same_shard(void **state)
 {
     (void)state;
@@ -300,6 +320,7 @@ int main(void)
         cmocka_unit_test(a_slot_that_is_cut_short_is_refused_at_every_length),
         cmocka_unit_test(sizes_that_overflow_are_refused),
         cmocka_unit_test(what_is_not_complete_or_of_another_build_is_not_read),
+        cmocka_unit_test(more_losses_than_a_state_has_room_for_are_refused),
         cmocka_unit_test(a_copy_that_arrived_whole_is_the_same_shard),
         cmocka_unit_test(a_roster_names_nodes_and_partners_of_its_ranks_alone),
     };
