@@ -19,6 +19,14 @@ TRIREME_FAULT="0,6,updated,1,kill" device_ends killed_late 2 137 --save-interval
 TRIREME_ATTEMPT=2 device killed_late 1
 same whole killed_late "killed between update and gather of step 6, while saves were under way"
 
+# A rank that stands still: the others' devices wait for it, and their hosts no longer than allowed,
+# whoever notices first, a watchdog or the deadline of an operation.
+TRIREME_FAULT="1,5,forward,1,stop" device_ends stuck 2 69 --save-interval 2 --no-save-async \
+    --progress-timeout-ceiling-ms 15000
+says stuck 'over 2 devices did not complete in time\|rank 1 on .* does not get on'
+TRIREME_ATTEMPT=2 device stuck 2
+same whole stuck "a rank that stands still ends the run by a deadline, and it is resumed"
+
 # The device does not update on a bad step, and the host finds out late.
 export BAD_SAMPLES="9"  # of step 3
 device_ends stop 2 76 --save-interval 2
