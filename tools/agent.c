@@ -13,8 +13,8 @@
 
 #include "base/clock.h"
 #include "collectives/attach.h"
-#include "launch/agent.h"
-#include "launch/agent_place.h"
+#include "launch/agent/agent.h"
+#include "launch/agent/place.h"
 #include "launch/process.h"
 #include "tools/tools.h"
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "checkpoint/store.h"
-#include "launch/requeue.h"
+#include "launch/slurm/requeue.h"
 
 /* Called as SHELL NODE COMMAND ...: a step of one task, beside all others. */
 static const char step_shell[] =

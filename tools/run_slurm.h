@@ -3,10 +3,10 @@
 #ifndef TRM_TOOLS_RUN_SLURM_H
 #define TRM_TOOLS_RUN_SLURM_H
 
-#include "launch/agent_options.h"
-#include "launch/slurm_env.h"
-#include "launch/starts.h"
-#include "launch/supervisor.h"
+#include "launch/agent/options.h"
+#include "launch/slurm/slurm_env.h"
+#include "launch/slurm/starts.h"
+#include "launch/supervisor/supervisor.h"
 
 struct trm_run_slurm {
     struct trm_slurm_job job; /* owned */

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/human.h"
-#include "launch/batch.h"
+#include "launch/slurm/batch.h"
 #include "tools/run_config.h"
 #include "tools/run_memory.h"
 #include "tools/tools.h"

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "launch/message.h"
+#include "launch/link/message.h"
 
 static void check_beat(const struct trm_message_beat *beat)
 {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "launch/slurm_env.h"
+#include "launch/slurm/slurm_env.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

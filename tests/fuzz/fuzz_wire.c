@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "launch/wire.h"
+#include "launch/link/wire.h"
 
 static const struct trm_wire_token token = {{1, 2, 3}}, other_token = {{4, 5, 6}};
 

@@ -11,6 +11,8 @@ from tree import Report, Tree, blank_comments, is_under, root_argument
 TRAINER_PARTS = ["trainer/*", "trainer/config/*", "trainer/plan/*", "trainer/ops/*",
                  "trainer/ops/cpu/cpu.h", "trainer/ops/cuda/cuda.h", "trainer/model/*",
                  "trainer/data/*", "trainer/optimizer/*"]
+FLIGHT = ["collectives/flight.h", "collectives/flight_terms.h", "collectives/flight_view.h",
+          "collectives/attach.h"]
 MAY_INCLUDE = {
     "base": ["base/*"],
     "collectives": ["base/*", "collectives/*"],
@@ -36,12 +38,19 @@ MAY_INCLUDE = {
     "trainer/self_test.c": ["base/*", *TRAINER_PARTS, "trainer/ops/reference/reference.h"],
     "trainer/place.c": ["base/*", "collectives/*", "trainer/bind/bind.h", *TRAINER_PARTS],
     "trainer/main.c": ["base/*", "collectives/*", "collectives/mpi/mpi.h", *TRAINER_PARTS],
-    "launch": ["base/*", "collectives/flight.h", "collectives/flight_terms.h",
-               "collectives/flight_view.h", "collectives/attach.h", "collectives/verdict.h",
-               "collectives/stall.h", "collectives/straggler.h", "checkpoint/slot_head.h",
-               "trainer/config/*", "launch/*"],
+    "launch": ["base/*", "launch/*"],
+    "launch/link": ["base/*", *FLIGHT, "launch/*", "launch/link/*"],
+    "launch/agent": ["base/*", *FLIGHT, "checkpoint/slot_head.h", "launch/*", "launch/link/*",
+                     "launch/agent/*"],
+    "launch/job": ["base/*", "launch/*", "launch/job/*"],
+    "launch/supervisor": ["base/*", *FLIGHT, "collectives/verdict.h", "collectives/stall.h",
+                          "collectives/straggler.h", "trainer/config/*", "launch/*",
+                          "launch/link/*", "launch/job/*", "launch/supervisor/*",
+                          "launch/agent/options.h"],
+    "launch/slurm": ["base/*", "trainer/config/*", "launch/*", "launch/link/report.h",
+                     "launch/slurm/*"],
     "tools": ["base/*", "collectives/*", "checkpoint/*", "checkpoint/parallel/*", *TRAINER_PARTS,
-              "launch/*", "tools/*", "tools/formats/*"],
+              "launch/*", "launch/agent/*", "launch/supervisor/*", "launch/slurm/*", "tools/*", "tools/formats/*"],
     "tests": ["**"],
     "bench": ["**"],
 }

@@ -15,7 +15,7 @@
 
 #include "base/assert.h"
 #include "collectives/attach.h"
-#include "launch/slot_pool.h"
+#include "launch/agent/slot_pool.h"
 
 #define CONNECTIONS_MAX 16
 #define POLL_MS         20

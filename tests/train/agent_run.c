@@ -18,7 +18,7 @@
 
 #include "base/clock.h"
 #include "collectives/flight_view.h"
-#include "launch/slot_pool.h"
+#include "launch/agent/slot_pool.h"
 #include "tests/unit/collectives/agent.h"
 
 #define RANKS_MAX 16

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
-#include "launch/link.h"
+#include "launch/link/link.h"
 
 struct fake_agent {
     uv_timer_t beat_timer;

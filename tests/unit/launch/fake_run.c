@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "launch/agent_options.h"
-#include "launch/supervisor.h"
+#include "launch/agent/options.h"
+#include "launch/supervisor/supervisor.h"
 #include "trainer/config/config.h"
 
 #define TICK_MS         5

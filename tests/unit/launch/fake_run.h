@@ -22,7 +22,7 @@
 #include "base/file.h"
 #include "fake_agent.h"
 #include "launch/attempt.h"
-#include "launch/states.h"
+#include "launch/supervisor/states.h"
 
 #define FAKE_RUN_PATIENCE_MS 40000
 #define FAKE_RUN_LAUNCHER    "exec sleep 600"

@@ -13,7 +13,7 @@
 
 #include "base/file.h"
 #include "collectives/attach.h"
-#include "launch/agent_sweep.h"
+#include "launch/sweep.h"
 
 static int count_descriptors(void)
 {

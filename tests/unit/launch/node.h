@@ -15,8 +15,8 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "launch/agent.h"
-#include "launch/link.h"
+#include "launch/agent/agent.h"
+#include "launch/link/link.h"
 
 #define NODE_PATIENCE_MS 20000
 

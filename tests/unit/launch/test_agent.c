@@ -1,4 +1,4 @@
-#include "launch/agent.h"
+#include "launch/agent/agent.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -15,8 +15,8 @@
 
 #include "base/file.h"
 #include "collectives/attach.h"
-#include "launch/agent_place.h"
-#include "launch/agent_sweep.h"
+#include "launch/agent/place.h"
+#include "launch/sweep.h"
 #include "node.h"
 
 static bool file_begins_with(const char *path, const char *text)

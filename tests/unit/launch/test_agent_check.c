@@ -1,4 +1,4 @@
-#include "launch/agent_check.h"
+#include "launch/agent/check.h"
 
 #include <errno.h>
 #include <setjmp.h>

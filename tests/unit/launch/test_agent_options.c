@@ -1,4 +1,4 @@
-#include "launch/agent_options.h"
+#include "launch/agent/options.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "launch/batch.h"
+#include "launch/slurm/batch.h"
 
 static char *arguments[] = {"gpt2.yaml", "--run-dir", "a run's"};
 

@@ -1,6 +1,6 @@
 /* The events of a run on files that take half a line, nothing, or do not answer, and with hooks
  * that do not end. This program's write(2) is what libuv calls, and so fails as a test says. */
-#include "launch/events.h"
+#include "launch/supervisor/events.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "launch/first_cause.h"
+#include "launch/supervisor/first_cause.h"
 
 /* A fault as it was seen, what is known besides, and what must be told. */
 struct a_case {

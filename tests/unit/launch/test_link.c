@@ -1,4 +1,4 @@
-#include "launch/link.h"
+#include "launch/link/link.h"
 
 #include <netinet/in.h>
 #include <setjmp.h>

@@ -1,4 +1,4 @@
-#include "launch/log_relay.h"
+#include "launch/supervisor/log_relay.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "launch/message.h"
+#include "launch/link/message.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "launch/wire.h"
+#include "launch/link/wire.h"
 
 static bool from_agent(enum trm_message_type type)
 {

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "launch/mpirun.h"
+#include "launch/job/mpirun.h"
 
 static char *join(const struct trm_words *words)
 {

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "launch/requeue.h"
+#include "launch/slurm/requeue.h"
 
 struct world {
     char root[64], path[128];

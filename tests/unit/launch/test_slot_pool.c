@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "checkpoint/slot_head.h"
-#include "launch/slot_pool.h"
+#include "launch/agent/slot_pool.h"
 
 #define KIB 1024
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "launch/slurm_env.h"
+#include "launch/slurm/slurm_env.h"
 
 /* "a:2 b:1": what a list and its tasks give, or the error's words. */
 static const char *expand(const char *nodes, const char *tasks)

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "launch/srun.h"
+#include "launch/job/srun.h"
 
 /* The command line for `ranks` ranks on the first and the third of three nodes. */
 static const char *words_for(int ranks)

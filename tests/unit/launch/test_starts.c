@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "launch/starts.h"
+#include "launch/slurm/starts.h"
 
 #define MOST 3
 

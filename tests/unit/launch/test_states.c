@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "launch/states.h"
+#include "launch/supervisor/states.h"
 
 static struct trm_transition last;
 

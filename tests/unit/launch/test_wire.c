@@ -1,4 +1,4 @@
-#include "launch/wire.h"
+#include "launch/link/wire.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

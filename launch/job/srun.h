@@ -1,0 +1,27 @@
+/*
+ * srun, where it starts the ranks of an attempt: one step over the nodes of the job that are left.
+ * The counterpart of mpirun.h, with the same settings. Pure: words in, words out.
+ *
+ * The step overlaps with those of the agents and of attempts that Slurm believes to be alive on a
+ * node that is lost; it survives the loss of a node as far as Slurm is concerned, so that nobody
+ * but the supervisor decides what happens then.
+ */
+#ifndef TRM_LAUNCH_JOB_SRUN_H
+#define TRM_LAUNCH_JOB_SRUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "launch/job/mpirun.h"
+
+/* Appends the command line; words->failed tells when memory ran out. */
+void trm_srun_words(const struct trm_mpirun_settings *settings, struct trm_words *words);
+
+/* What a line of srun's says: "srun: error: n2: task 3: Killed". False for every other line. */
+bool trm_srun_parse_signal(const char *line, int *rank, int *signal_number);
+
+/* As trm_mpirun_describe. */
+char *trm_srun_describe(int64_t exit_status, int term_signal, char *text, size_t text_bytes);
+
+#endif
