@@ -51,7 +51,7 @@ static void a_run_without_trouble_ends_with_0(void **state)
     assert_int_equal(fake_run_end(&run), TRM_EXIT_OK);
     assert_int_equal(fake_run_received(&run, TRM_MESSAGE_CHECK), 2);
     assert_int_equal(fake_run_received(&run, TRM_MESSAGE_QUIT), 2);
-    assert_true(fake_run_tells(&run, "\"event\":\"end\",\"attempt\":1"));
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"end\",\"attempt\":1"));
     fake_run_destroy(&run);
 }
 
@@ -87,7 +87,8 @@ static void a_rank_that_dies_is_fenced_and_followed_by_another_attempt(void **st
     fake_run_gone(&run, 1, 1, 7);
     FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
     assert_int_equal(fake_run_received(&run, TRM_MESSAGE_KILL), 2);
-    assert_true(fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\""));
+    FAKE_RUN_WAIT(&run,
+                  fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\""));
     fake_run_step(&run, 8);
     FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"recovered\",\"attempt\":2"));
     fake_run_exit(&run, TRM_EXIT_OK);
@@ -238,8 +239,9 @@ static void a_node_that_never_begins_is_given_up(void **state)
     fake_run_join(&run, 0, 3);
     run.agents[1].deaf[TRM_MESSAGE_BEGIN] = run.agents[1].deaf[TRM_MESSAGE_KILL] = true;
     FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
-    assert_true(fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\""));
-    assert_true(fake_run_tells(&run, "\"event\":\"attempt\",\"attempt\":2"));
+    FAKE_RUN_WAIT(&run,
+                  fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\""));
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"attempt\",\"attempt\":2"));
     assert_int_equal(run.agents[2].received[TRM_MESSAGE_BEGIN], 1);
     fake_run_destroy(&run);
 }
@@ -321,8 +323,9 @@ static void a_silent_node_is_lost_and_its_lease_waited_out(void **state)
     run.agents[1].silent = true;
     FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
     assert_true(trm_clock_now_ns() - silent_ns >= lease_ns);
-    assert_true(fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\""));
-    assert_true(fake_run_tells(&run, "\"nodes\":\"node0 and node2\""));
+    FAKE_RUN_WAIT(&run,
+                  fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\""));
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"nodes\":\"node0 and node2\""));
     fake_run_destroy(&run);
 }
 
@@ -367,8 +370,8 @@ static void an_agent_of_another_build_is_replaced_once_and_then_left_out(void **
     FAKE_RUN_WAIT(&run, run.agents[0].received[TRM_MESSAGE_QUIT] == 1);
     fake_run_join(&run, 1, 2);
     FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
-    assert_int_equal(fake_run_count(&run, "its agent is trireme 0.0.9, and this is 0.1.0\",\"text"),
-                     2);
+    FAKE_RUN_WAIT(
+        &run, fake_run_count(&run, "its agent is trireme 0.0.9, and this is 0.1.0\",\"text") == 2);
     assert_int_equal(run.agents[0].received[TRM_MESSAGE_CHECK], 0);
     assert_int_equal(run.agents[1].received[TRM_MESSAGE_BEGIN], 1);
     fake_run_destroy(&run);
@@ -412,7 +415,7 @@ static void the_rank_that_left_for_a_reason_of_its_own_is_told(void **state)
     FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
     assert_true(
         fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\",\"rank\":1"));
-    assert_true(fake_run_tells(&run, "no disk"));
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "no disk"));
     fake_run_destroy(&run);
 }
 
@@ -432,8 +435,8 @@ static void ranks_that_diverge_have_the_node_of_the_named_one_left_out(void **st
     FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
     assert_true(
         fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node2\",\"rank\":2"));
-    assert_true(fake_run_tells(&run, "node2 is quarantined"));
-    assert_true(fake_run_tells(&run, "\"nodes\":\"node0, node1 and node3\""));
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "node2 is quarantined"));
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"nodes\":\"node0, node1 and node3\""));
     fake_run_destroy(&run);
 }
 
@@ -451,7 +454,8 @@ static void a_lost_node_is_blamed_and_not_one_whose_daemon_ended_with_it(void **
     run.agents[1].silent = true;
     fake_agent_cut(&run.agents[1]);
     FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"fault\""));
-    assert_true(fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\""));
+    FAKE_RUN_WAIT(&run,
+                  fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\":\"node1\""));
     fake_run_destroy(&run);
 }
 

@@ -129,7 +129,7 @@ static void leases_that_ran_out_for_want_of_a_claim_are_no_nodes_fault(void **st
     run.agents[1].dead = 1; /* it has ended its ranks by itself */
     fake_run_gone(&run, 1, 1, 7);
     FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"fault\""));
-    assert_true(fake_run_tells(&run, "directory could not be looked at for"));
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "directory could not be looked at for"));
     assert_false(fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\""));
 
     assert_int_equal(trm_file_write_all(other, claim, bytes, false, NULL), TRM_OK);
@@ -163,7 +163,7 @@ static void a_supervisor_that_stood_still_blames_no_node(void **state)
     uv_run(&run.loop, UV_RUN_NOWAIT);
     kill(run.supervisor, SIGCONT);
     FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
-    assert_true(fake_run_tells(&run, "this supervisor stood still for"));
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "this supervisor stood still for"));
     assert_false(fake_run_tells(&run, "\"event\":\"fault\",\"attempt\":1,\"node\""));
     assert_false(fake_run_tells(&run, "no word from it"));
     fake_run_step(&run, 8);
@@ -187,7 +187,7 @@ static void a_file_system_that_takes_no_claim_is_waited_for(void **state)
     assert_int_equal(rename(path, away), 0);
     fake_run_gone(&run, 1, 1, 7);
     FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"waiting\""));
-    assert_true(fake_run_tells(&run, "waiting to claim the next attempt"));
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "waiting to claim the next attempt"));
     assert_int_equal(rename(away, path), 0);
     FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
     assert_int_equal(fake_run_count(&run, "\"event\":\"waiting\""), 1);
