@@ -50,10 +50,14 @@ struct trm_node *trm_nodes_find(const struct trm_nodes *nodes, const char *name)
     return NULL;
 }
 
-void trm_nodes_blame(struct trm_node *node, int quarantine_after, const char *reason)
+void trm_nodes_blame(struct trm_node *node, const struct trm_nodes_want *want, int64_t now_ns,
+                     const char *reason)
 {
+    if (now_ns - node->failed_ns > want->forget_ns)
+        node->failures = 0;
+    node->failed_ns = now_ns;
     node->failures++;
-    node->state = node->failures >= quarantine_after ? TRM_NODE_QUARANTINED : TRM_NODE_AWAY;
+    node->state = node->failures >= want->quarantine_after ? TRM_NODE_QUARANTINED : TRM_NODE_AWAY;
     snprintf(node->reason, sizeof node->reason, "%s", reason);
 }
 

@@ -38,7 +38,8 @@ struct trm_node {
     enum trm_node_state state;
     char reason[256];   /* why it is not ready */
     bool healthy;       /* passed its newest check, and was not lost since */
-    int failures;       /* faults that were blamed on it */
+    int failures;       /* faults that were blamed on it, and are not forgotten */
+    int64_t failed_ns;  /* the newest of them, trm_clock_now_ns */
     int ranks;          /* of the attempt at hand; 0: a spare */
     int previous_ranks; /* of the attempt before it */
     int first_rank;
@@ -55,6 +56,7 @@ struct trm_nodes_want {
     int tensor_size;      /* ranks that share a model; ranks is a multiple */
     int min_data_size;    /* smallest allowed data-parallel size; 0: no shrinking */
     int quarantine_after; /* failures */
+    int64_t forget_ns;    /* they are forgotten when there was none for so long */
 };
 
 enum trm_status trm_nodes_create(const struct trm_host *hosts, int count, struct trm_nodes *out,
@@ -65,7 +67,8 @@ void trm_nodes_destroy(struct trm_nodes *nodes); /* what it owns */
 struct trm_node *trm_nodes_find(const struct trm_nodes *nodes, const char *name);
 
 /* Blames a fault on a node: it is away, and quarantined when that was one too many. */
-void trm_nodes_blame(struct trm_node *node, int quarantine_after, const char *reason);
+void trm_nodes_blame(struct trm_node *node, const struct trm_nodes_want *want, int64_t now_ns,
+                     const char *reason);
 
 /* How many ranks the ready nodes could run: want->ranks, fewer by shrinking, or 0: not enough. */
 int trm_nodes_fit(const struct trm_nodes *nodes, const struct trm_nodes_want *want);

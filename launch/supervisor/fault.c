@@ -297,7 +297,7 @@ void trm_supervisor_again(struct trm_supervisor *s)
     if (fault->blames_node && node && node->state != TRM_NODE_EXCLUDED &&
         node->state != TRM_NODE_QUARANTINED) {
         struct agent *agent = &s->agents[node - s->nodes.items];
-        trm_nodes_blame(node, s->want.quarantine_after, fault->cause);
+        trm_nodes_blame(node, &s->want, trm_clock_now_ns(), fault->cause);
         if (node->state == TRM_NODE_QUARANTINED) {
             struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
             happened.node = node->host.name;

@@ -455,6 +455,7 @@ enum trm_status trm_supervise(const struct trm_supervisor_settings *settings,
         .tensor_size = (int)settings->config->tensor_model_parallel_size,
         .min_data_size = (int)settings->config->min_data_parallel_size,
         .quarantine_after = (int)settings->config->quarantine_after,
+        .forget_ns = settings->config->quarantine_window_s * INT64_C(1000000000),
     };
     uv_loop_init(&s->loop);
     status = trm_log_relay_open(settings->log.fd, &s->log, &relay, err);

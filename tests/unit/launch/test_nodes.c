@@ -27,7 +27,8 @@ static struct trm_nodes make(void)
     return nodes;
 }
 
-static const struct trm_nodes_want eight = {.ranks = 8, .tensor_size = 2, .quarantine_after = 2};
+static const struct trm_nodes_want eight = {
+    .ranks = 8, .tensor_size = 2, .quarantine_after = 2, .forget_ns = 1000};
 
 static void assert_ranks(const struct trm_nodes *nodes, const int expected[5])
 {
@@ -59,7 +60,7 @@ static void a_spare_takes_the_place_of_a_lost_node_and_keeps_it(void **state)
 
     (void)state;
     trm_nodes_assign(&nodes, 8);
-    trm_nodes_blame(&nodes.items[1], 2, "was lost");
+    trm_nodes_blame(&nodes.items[1], &eight, 5000, "was lost");
     assert_int_equal(nodes.items[1].state, TRM_NODE_AWAY);
     assert_int_equal(trm_nodes_fit(&nodes, &eight), 8);
     trm_nodes_assign(&nodes, 8);
@@ -111,11 +112,27 @@ static void a_node_that_fails_twice_is_quarantined(void **state)
     struct trm_nodes nodes = make();
 
     (void)state;
-    trm_nodes_blame(&nodes.items[2], 2, "was lost");
+    trm_nodes_blame(&nodes.items[2], &eight, 5000, "was lost");
     nodes.items[2].state = TRM_NODE_READY;
-    trm_nodes_blame(&nodes.items[2], 2, "was lost again");
+    trm_nodes_blame(&nodes.items[2], &eight, 6000, "was lost again");
     assert_int_equal(nodes.items[2].state, TRM_NODE_QUARANTINED);
     assert_string_equal(nodes.items[2].reason, "was lost again");
+    trm_nodes_destroy(&nodes);
+}
+
+/* A run of months must not lose its nodes one by one. */
+static void failures_of_long_ago_are_forgotten(void **state)
+{
+    struct trm_nodes nodes = make();
+
+    (void)state;
+    for (int64_t now_ns = 0; now_ns < 10000; now_ns += 1001) {
+        trm_nodes_blame(&nodes.items[2], &eight, now_ns, "was lost");
+        assert_int_equal(nodes.items[2].state, TRM_NODE_AWAY);
+        nodes.items[2].state = TRM_NODE_READY;
+    }
+    trm_nodes_blame(&nodes.items[2], &eight, 9500, "was lost again");
+    assert_int_equal(nodes.items[2].state, TRM_NODE_QUARANTINED);
     trm_nodes_destroy(&nodes);
 }
 
@@ -160,6 +177,7 @@ int main(void)
         cmocka_unit_test(no_rank_runs_on_a_node_whose_health_is_not_known),
         cmocka_unit_test(without_a_spare_the_data_parallel_size_shrinks_if_it_may),
         cmocka_unit_test(a_node_that_fails_twice_is_quarantined),
+        cmocka_unit_test(failures_of_long_ago_are_forgotten),
         cmocka_unit_test(nodes_are_listed_as_people_do),
         cmocka_unit_test(many_ranks_are_heard_of_more_seldom),
     };
