@@ -49,7 +49,8 @@ on_slurm scontrol show job "$job" | grep -q 'TresPerNode=.*gpu:2' || { on_slurm 
 same one gpus "a job with GPUs"
 emulated=$TRIREME_BIN/../tests/trireme-train-emulated
 if [ -x "$emulated" ]; then
-    printf '#!/bin/sh\nexport TRIREME_ATTEMPT=${TRIREME_ATTEMPT:-1} TRIREME_FAKE_GPU_NOTE=%q\nexec %q "$@"\n' "$scratch/taken" "$emulated" >"$scratch/gpu_trainer"
+    # Health checks take every GPU in turn, and are not ranks.
+    printf '#!/bin/sh\n[ "$1" != --self-test ] || exec %q "$@"\nexport TRIREME_ATTEMPT=${TRIREME_ATTEMPT:-1} TRIREME_FAKE_GPU_NOTE=%q\nexec %q "$@"\n' "$emulated" "$scratch/taken" "$emulated" >"$scratch/gpu_trainer"
     write_batch emulated --nodes 2 --gpus-per-node 2 --device cuda --train-iters 4
     TRAINER=$scratch/gpu_trainer submit_run emulated
     job_ends emulated "$job" COMPLETED

@@ -29,8 +29,9 @@ hangs forward 2 "1,3,forward,*,hang" \
     "rank 1 on $host $missed (data group|world) \(step 3\): in forward for [0-9.]+ s; rank 0 waits for "
 hangs stopped 2 "0,2,optimizer,*,stop" \
     "rank 0 on $host $missed world \(step 2\): in optimizer for [0-9.]+ s, stopped by a signal; rank 1 waits for "
+# It is missed in both of its groups, first by whoever came first.
 hangs tensor 4 "2,3,forward,*,hang" \
-    "rank 2 on $host $missed tensor group \(step 3\): in forward for [0-9.]+ s; rank 3 waits for [0-9.]+ s, and 2 more behind it" \
+    "rank 2 on $host $missed (tensor|data) group \(step 3\): in forward for [0-9.]+ s; rank [03] waits for [0-9.]+ s, and 2 more behind it" \
     --tensor-model-parallel-size 2
 hangs evaluate 2 "1,4,evaluate,*,hang" \
     "rank 1 on $host $missed world \(step 4\): in evaluation for " --eval-interval 4
