@@ -129,17 +129,26 @@ has_step() { # STEP
     grep -q "\"step\": $1," "$work/steady/metrics.jsonl" 2>/dev/null
 }
 
-# Of supervisor and agent between steps 20 and 140, in % of the machine's cores; a line of
+# Looks once a second: a look takes processor time, which is all the ranks'.
+wait_for_step() { # STEP
+    local end=$((SECONDS + 120))
+    until has_step "$1"; do
+        [ $SECONDS -lt $end ] || fail "waited in vain for step $1"
+        sleep 1
+    done
+}
+
+# Of supervisor and agent between steps 20 and 120, in % of the machine's cores; a line of
 # $work/steady.watch.
 watch_processes() { # SUPERVISOR
     local agent ticks began now
-    wait_for has_step 20
+    wait_for_step 20
     agent=$(pgrep -f "^$TRIREME_BIN/trireme agent" | while read -r pid; do
         tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qx "TMPDIR=$work/tmp" && echo "$pid"; done | head -n 1)
     [ -n "$agent" ] || fail "there is no agent"
     began=${EPOCHREALTIME/[.,]/}
     ticks=$(($(processor_time "$1") + $(processor_time "$agent")))
-    wait_for has_step 140
+    wait_for_step 120
     now=${EPOCHREALTIME/[.,]/}
     ticks=$(($(processor_time "$1") + $(processor_time "$agent") - ticks))
     awk "BEGIN { print $ticks / $(getconf CLK_TCK) / (($now - $began) / 1e6) / $(nproc) }" >>"$work/steady.watch"
