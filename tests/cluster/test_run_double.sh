@@ -1,6 +1,7 @@
 #!/bin/bash
 # Faults that meet what repairs others, over four hosts and two spares: a second one during a recovery,
-# a node together with its partner, copies in memory that are spoilt, a node that spoils its parameters.
+# a node together with its partner, copies in memory that are spoilt, a node that spoils its parameters;
+# and what must not be tried again for ever, bad numbers and a crash that repeats.
 set -euo pipefail
 . "$TRIREME_SOURCE/tests/cluster/lib.sh"
 . "$TRIREME_SOURCE/tests/cluster/supervised.sh"
@@ -78,6 +79,25 @@ same quiet rotten "a node that spoilt its copy of the parameters"
 must_tell rotten "fault attempt=1 rank=2 node=node3 cause~68" "node node=node3 text~quarantined" "attempt attempt=2" "end exit_code=0"
 ! sed -n 's/.*"event":"attempt","attempt":2.*"nodes":"\([^"]*\)".*/\1/p' "$scratch/rotten/events.jsonl" | grep -q node3 || fail "node3 is used again"
 pass "it is blamed and left out"
+
+# NaN on one rank: all agree to stop, nothing of it is saved, and a start later goes on from what is sound.
+begin numbers "1,13,optimizer,1,nan"
+code=0
+wait $run || code=$?
+[ $code = 76 ] || { cat "$scratch/numbers.err"; fail "a run with bad numbers exited $code"; }
+[ "$(basename "$(final numbers)")" = step-00000010 ] || fail "a checkpoint of bad numbers: $(final numbers)"
+[ "$(count_events numbers attempt)" = 1 ] || fail "a run that stopped for bad numbers was started again"
+must_supervise numbers "${arguments[@]}"
+same quiet numbers "bad numbers on one rank: 76, and a start later goes on"
+
+# The same crash after each restart: given up, and why (before any save, which would be left half done).
+begin crashes "2,8,forward,*,segv" --max-same-failures 3
+code=0
+wait $run || code=$?
+[ $code = 72 ] || { cat "$scratch/crashes.err"; fail "a run that crashes each time exited $code"; }
+must_tell crashes "fault rank=2 signal=11 step=8" "fault rank=2 signal=11 step=8" "fault rank=2 signal=11 step=8" "end exit_code=72 text~3.times.in.a.row"
+[ "$(count_events crashes attempt)" = 3 ] || fail "it was tried $(count_events crashes attempt) times"
+pass "a crash that repeats is given up after three times, with the reason"
 
 nothing_left "${all[@]}"
 finish
