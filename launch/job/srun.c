@@ -88,21 +88,48 @@ void trm_srun_words(const struct trm_mpirun_settings *settings, struct trm_words
         trm_words_add(words, "%s", settings->trainer_arguments[i]);
 }
 
-bool trm_srun_parse_signal(const char *line, int *rank, int *signal_number)
+/* Behind "srun: error: n2: task 3: " or "...: tasks 0-2,5: "; NULL for every other line. */
+static const char *parse_tasks(const char *line, int *rank, bool *alone)
 {
-    const char *at = strncmp(line, "srun: error: ", 13) == 0 ? strstr(line, ": task ") : NULL;
-    int length = 0;
+    const char *at = strncmp(line, "srun: error: ", 13) == 0 ? strstr(line, ": task") : NULL;
 
-    if (!at || sscanf(at, ": task %d: %n", rank, &length) != 1 || length == 0)
-        return false;
+    if (!at)
+        return NULL;
+    at += strlen(": task");
+    *alone = *at != 's';
+    if (sscanf(at + !*alone, " %d", rank) != 1)
+        return NULL;
+    at = strstr(at, ": ");
+    return at ? at + strlen(": ") : NULL;
+}
+
+static int parse_signal_name(const char *text)
+{
     for (int number = 1; number < 32; number++) {
         const char *name = strsignal(number);
-        if (strncmp(at + length, name, strlen(name)) == 0) { /* "(core dumped)" may follow */
-            *signal_number = number;
-            return true;
-        }
+        if (strncmp(text, name, strlen(name)) == 0) /* "(core dumped)" may follow */
+            return number;
     }
-    return false;
+    return 0;
+}
+
+bool trm_srun_parse_signal(const char *line, int *rank, int *signal_number)
+{
+    bool alone = false;
+    const char *how = parse_tasks(line, rank, &alone);
+
+    return how && alone && (*signal_number = parse_signal_name(how)) > 0;
+}
+
+bool trm_srun_parse_end(const char *line, struct trm_srun_end *end)
+{
+    bool alone = false;
+    const char *how = parse_tasks(line, &end->rank, &alone);
+
+    end->exit_code = 0;
+    end->signal = how ? parse_signal_name(how) : 0;
+    return end->signal > 0 ||
+           (how && sscanf(how, "Exited with exit code %d", &end->exit_code) == 1);
 }
 
 char *trm_srun_describe(int64_t exit_status, int term_signal, char *text, size_t text_bytes)

@@ -20,7 +20,7 @@
 #include "collectives/verdict.h"
 #include "launch/attempt.h"
 #include "launch/job/job.h"
-#include "launch/job/mpirun.h"
+#include "launch/job/srun.h"
 #include "launch/link/link.h"
 #include "launch/link/message.h"
 #include "launch/nodes.h"
@@ -108,14 +108,14 @@ struct trm_supervisor {
     /* The attempt. */
     struct trm_job *job; /* owned: mpirun, or srun; NULL before the first */
     bool mpirun_runs, mpirun_ended;
-    int64_t mpirun_status, mpirun_ended_ns;
+    int64_t mpirun_status, mpirun_ended_ns, srun_end_ns;
     int mpirun_signal;
     int signal_rank, signal_number; /* from mpirun's words; -1, 0 */
+    struct trm_srun_end srun_end;   /* from srun's; rank -1 */
     char banner[1024];              /* mpirun's own words */
     bool in_banner;
     struct fault fault;
-    bool recovering; /* fault is of the attempt before */
-    bool fault_told, fence_sent;
+    bool recovering, fault_told, fence_sent; /* recovering: fault is of the attempt before */
     int64_t fence_at_ns;
     int64_t launched_ns, began_ns, up_ns;
     int64_t resumed_step; /* of this attempt; -1: not known yet */

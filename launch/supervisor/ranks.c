@@ -27,11 +27,17 @@ static void on_end(int64_t status, int term_signal, void *context)
 static void on_line(const char *line, void *context)
 {
     struct trm_supervisor *s = context;
+    struct trm_srun_end end;
     int rank, number;
 
     if (trm_mpirun_is_rule(line)) {
         s->in_banner = !s->in_banner;
         return;
+    }
+    if (trm_srun_parse_end(line, &end) && !trm_supervisor_report_of(s, end.rank) &&
+        (s->srun_end.rank < 0 || trm_supervisor_report_of(s, s->srun_end.rank))) {
+        s->srun_end = end;
+        s->srun_end_ns = trm_clock_now_ns();
     }
     if (s->signal_rank < 0 && (trm_mpirun_parse_signal(line, &rank, &number) ||
                                trm_srun_parse_signal(line, &rank, &number))) {
@@ -96,6 +102,7 @@ static void reset_attempt(struct trm_supervisor *s)
     s->mpirun_status = s->mpirun_signal = 0;
     s->signal_rank = -1;
     s->signal_number = 0;
+    s->srun_end.rank = -1;
     s->banner[0] = '\0';
     s->in_banner = false;
     s->launched_ns = s->up_ns = 0;
@@ -351,9 +358,36 @@ static void start_tick(struct trm_supervisor *s, int64_t now_ns)
     trm_supervisor_fault(s, &fault);
 }
 
+/* srun goes on when a rank has ended (mpirun does not), and its agent tells nothing of one that did
+ * so before it was admitted: the others would wait for it. */
+static bool look_for_unseen_end(struct trm_supervisor *s, int64_t now_ns)
+{
+    const struct trm_srun_end *end = &s->srun_end;
+    const struct trm_node *node = trm_nodes_of_rank(&s->nodes, end->rank);
+    struct fault fault;
+
+    if (!node || !s->mpirun_runs || now_ns - s->srun_end_ns < RECORDS_LIMIT_NS ||
+        trm_supervisor_report_of(s, end->rank))
+        return false;
+    fault = trm_supervisor_fault_init(end->signal ? FAULT_RANK_GONE : FAULT_RANK_LEFT);
+    fault.sign_ns = s->srun_end_ns;
+    fault.rank = end->rank;
+    fault.signal = end->signal;
+    fault.phase = TRM_PHASE_STARTUP;
+    snprintf(fault.node, sizeof fault.node, "%s", node->host.name);
+    if (end->signal)
+        snprintf(fault.cause, sizeof fault.cause, "ended before it came up (signal %d, %s)",
+                 end->signal, strsignal(end->signal));
+    else
+        snprintf(fault.cause, sizeof fault.cause, "left with code %d before it came up",
+                 end->exit_code);
+    trm_supervisor_fault(s, &fault);
+    return true;
+}
+
 void trm_supervisor_job_tick(struct trm_supervisor *s, int64_t now_ns)
 {
-    if (s->launched_ns > 0 && look_for_end(s))
+    if (s->launched_ns > 0 && (look_for_end(s) || look_for_unseen_end(s, now_ns)))
         return;
     if (s->mpirun_ended && now_ns - s->mpirun_ended_ns > RECORDS_LIMIT_NS) {
         struct fault fault = trm_supervisor_fault_init(FAULT_LAUNCHER);

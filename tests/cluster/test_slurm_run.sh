@@ -26,6 +26,21 @@ submit_run mpirun
 job_ends mpirun "$job" COMPLETED
 same one mpirun "the same by mpirun, whose daemons srun starts"
 
+# Ranks that end before their agent has seen them: srun alone knows, and goes on.
+# On one node: the PMIx of two tries for half a minute to reach a step that has ended.
+printf '#!/bin/sh\ncase $1.$SLURM_PROCID.$TRIREME_ATTEMPT in
+--self-test.*) ;;
+*.1.1) kill -TERM $$ ;;
+*.0.2) exit 3 ;;
+esac
+exec %q "$@"\n' "$TRIREME_BIN/trireme-train" >"$scratch/early_trainer"
+chmod +x "$scratch/early_trainer"
+write_batch early --nodes 1 --ntasks-per-node 2
+TRAINER=$scratch/early_trainer submit_run early
+job_ends early "$job" COMPLETED
+must_tell early "fault rank=1 signal=15 phase=start-up" "fault rank=0 cause~with.code.3.before.it.came.up" "attempt attempt=3" "end exit_code=0"
+same one early "ranks that end before they come up are told by srun, and replaced"
+
 # Agents by a remote shell, from inside of a job.
 write_batch rsh --nodes 2
 sed -i "s#/trireme run #&--rsh $HOSTS_DIR/rsh #" "$scratch/rsh.sbatch"

@@ -82,6 +82,29 @@ static void words_of_srun_name_rank_and_signal(void **state)
     assert_false(trm_srun_parse_signal("", &rank, &number));
 }
 
+static void words_of_srun_tell_that_ranks_ended(void **state)
+{
+    struct trm_srun_end end;
+
+    (void)state;
+    assert_true(trm_srun_parse_end("srun: error: node2: task 3: Terminated", &end));
+    assert_int_equal(end.rank, 3);
+    assert_int_equal(end.signal, 15);
+    assert_true(
+        trm_srun_parse_end("srun: error: node1: tasks 4-7,9: Exited with exit code 2", &end));
+    assert_int_equal(end.rank, 4);
+    assert_int_equal(end.signal, 0);
+    assert_int_equal(end.exit_code, 2);
+    assert_true(trm_srun_parse_end("srun: error: nodes node[1-2]: tasks 0,3: Killed", &end));
+    assert_int_equal(end.rank, 0);
+    assert_int_equal(end.signal, 9);
+    assert_false(trm_srun_parse_end("srun: error: node2: task 3 is odd", &end));
+    assert_false(trm_srun_parse_end("srun: error: node2: task 3: Launched", &end));
+    assert_false(trm_srun_parse_end("srun: error: node2: tasks", &end));
+    assert_false(trm_srun_parse_end("node2: task 3: Killed", &end));
+    assert_false(trm_srun_parse_end("", &end));
+}
+
 static void the_end_of_srun_is_put_into_words(void **state)
 {
     char text[128];
@@ -98,6 +121,7 @@ int main(void)
         cmocka_unit_test(srun_is_told_the_nodes_that_are_left),
         cmocka_unit_test(uneven_ranks_are_told_one_by_one),
         cmocka_unit_test(words_of_srun_name_rank_and_signal),
+        cmocka_unit_test(words_of_srun_tell_that_ranks_ended),
         cmocka_unit_test(the_end_of_srun_is_put_into_words),
     };
 
