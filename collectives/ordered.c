@@ -89,11 +89,15 @@ struct chunk {
     size_t begin, count; /* elements */
 };
 
-/* Even chunks but for the last ones, which may be shorter or empty. */
-static struct chunk chunk_of(size_t count, int size, int rank)
+static size_t even_chunk(size_t count, int size)
 {
     size_t even = (count + (size_t)size - 1) / (size_t)size;
-    even = (even + CHUNK_ELEMENTS - 1) / CHUNK_ELEMENTS * CHUNK_ELEMENTS;
+    return (even + CHUNK_ELEMENTS - 1) / CHUNK_ELEMENTS * CHUNK_ELEMENTS;
+}
+
+/* Even chunks but for the last ones, which may be shorter or empty. */
+static struct chunk chunk_at(size_t count, size_t even, int rank)
+{
     size_t begin = even * (size_t)rank < count ? even * (size_t)rank : count;
     return (struct chunk){begin, count - begin < even ? count - begin : even};
 }
@@ -107,7 +111,7 @@ static bool exchanges_whole(int size, size_t count)
 static size_t slot_count(int size, size_t count)
 {
     size_t whole = count < WHOLE_ELEMENTS ? count : WHOLE_ELEMENTS;
-    size_t needed = chunk_of(count, size, 0).count;
+    size_t needed = chunk_at(count, even_chunk(count, size), 0).count;
     if (size == 2 && needed < whole)
         needed = whole;
     return (needed + CHUNK_ELEMENTS - 1) / CHUNK_ELEMENTS * CHUNK_ELEMENTS;
@@ -205,21 +209,21 @@ static enum trm_status exchange(struct trm_ordered_all_reduce *reduce, int send_
                              receive_count, reduce->request, err);
 }
 
-/* Each rank's part `theirs` of my data to it; its part `mine` of its data into its staging slot. */
-static enum trm_status scatter_parts(struct trm_ordered_all_reduce *reduce, char *data,
-                                     size_t count, struct trm_error *err)
+/* Each rank's chunk of my data to it, mine of its data into its staging slot, and their sum into my
+ * chunk. `even` = 0: all exchange everything. */
+static enum trm_status sum_chunks(struct trm_ordered_all_reduce *reduce, char *data, size_t count,
+                                  size_t even, struct trm_error *err)
 {
     const int size = reduce->comm->size, rank = reduce->comm->rank;
     const size_t width = trm_type_bytes(reduce->type);
     const size_t slot_bytes = slot_count(size, reduce->max_count) * width;
     const struct chunk whole = {0, count};
-    const bool exchange_whole = exchanges_whole(size, count);
-    const struct chunk mine = exchange_whole ? whole : chunk_of(count, size, rank);
+    const struct chunk mine = even == 0 ? whole : chunk_at(count, even, rank);
     int sends = 0, receives = 0, slot = 0;
     for (int peer = 0; peer < size; peer++) {
         if (peer == rank)
             continue;
-        struct chunk theirs = exchange_whole ? whole : chunk_of(count, size, peer);
+        struct chunk theirs = even == 0 ? whole : chunk_at(count, even, peer);
         char *place = reduce->staging + (size_t)slot++ * slot_bytes;
         reduce->operands[peer] = place;
         if (theirs.count > 0)
@@ -245,10 +249,11 @@ static enum trm_status gather_sums(struct trm_ordered_all_reduce *reduce, char *
 {
     const int size = reduce->comm->size, rank = reduce->comm->rank;
     const size_t width = trm_type_bytes(reduce->type);
-    const struct chunk mine = chunk_of(count, size, rank);
+    const size_t even = even_chunk(count, size);
+    const struct chunk mine = chunk_at(count, even, rank);
     int sends = 0, receives = 0;
     for (int peer = 0; peer < size; peer++) {
-        struct chunk theirs = chunk_of(count, size, peer);
+        struct chunk theirs = chunk_at(count, even, peer);
         if (peer == rank)
             continue;
         if (mine.count > 0)
@@ -264,11 +269,25 @@ static enum trm_status gather_sums(struct trm_ordered_all_reduce *reduce, char *
 enum trm_status trm_ordered_all_reduce_run(struct trm_ordered_all_reduce *reduce, void *data,
                                            size_t count, struct trm_error *err)
 {
+    const int size = reduce->comm->size;
+    const bool whole = exchanges_whole(size, count);
     TRM_ASSERT(count <= reduce->max_count);
+    if (size == 1 || count == 0)
+        return TRM_OK;
+    enum trm_status status =
+        sum_chunks(reduce, data, count, whole ? 0 : even_chunk(count, size), err);
+    if (!status && !whole)
+        status = gather_sums(reduce, data, count, err);
+    return status ? status : trm_request_wait_stream(reduce->request, err);
+}
+
+enum trm_status trm_ordered_reduce_scatter_run(struct trm_ordered_all_reduce *reduce, void *data,
+                                               size_t count, struct trm_error *err)
+{
+    const size_t all = (size_t)reduce->comm->size * count;
+    TRM_ASSERT(all <= reduce->max_count);
     if (reduce->comm->size == 1 || count == 0)
         return TRM_OK;
-    enum trm_status status = scatter_parts(reduce, data, count, err);
-    if (!status && !exchanges_whole(reduce->comm->size, count))
-        status = gather_sums(reduce, data, count, err);
+    enum trm_status status = sum_chunks(reduce, data, all, count, err);
     return status ? status : trm_request_wait_stream(reduce->request, err);
 }

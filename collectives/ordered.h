@@ -39,4 +39,10 @@ void trm_ordered_all_reduce_destroy(struct trm_ordered_all_reduce *reduce);
 enum trm_status trm_ordered_all_reduce_run(struct trm_ordered_all_reduce *reduce, void *data,
                                            size_t count, struct trm_error *err);
 
+/* Its first half over data[size][count], with size x count <= max_count: block `rank` becomes its
+ * sum, in place, the same bits as by the whole. The other blocks are left as they were. The second
+ * half is trm_comm_all_gather. */
+enum trm_status trm_ordered_reduce_scatter_run(struct trm_ordered_all_reduce *reduce, void *data,
+                                               size_t count, struct trm_error *err);
+
 #endif

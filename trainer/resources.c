@@ -107,6 +107,8 @@ static bool would_fit(const struct trm_run *run, uint64_t available, int recompu
 
     other.recompute_granularity = recompute;
     other.micro_batch_size = micro_batch;
+    if (!trm_config_shares_rows(&other))
+        return false;
     then = model_bytes(run, &other);
     return now > 0 && then > 0 && run->tensors->used - now + then <= available;
 }

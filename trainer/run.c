@@ -276,10 +276,13 @@ static enum trm_status set_up(struct trm_run *run, struct trm_error *err)
         trm_log(&run->log, TRM_LOG_WARNING,
                 "this device has no hash: copies of the parameters are not compared");
     trm_device_describe(&run->device, text, sizeof text);
-    trm_log(&run->log, TRM_LOG_INFO, "%d rank%s: data %d x tensor %d, %lld lanes; %s, %d thread%s",
-            run->world->size, run->world->size > 1 ? "s" : "", run->mesh.data_size,
-            run->mesh.tensor_size, (long long)run->config->lanes, text, run->threads,
-            run->threads > 1 ? "s" : "");
+    trm_log(&run->log, TRM_LOG_INFO,
+            "%d rank%s: data %d x tensor %d%s, %lld lanes; %s, %d thread%s", run->world->size,
+            run->world->size > 1 ? "s" : "", run->mesh.data_size, run->mesh.tensor_size,
+            run->config->sequence_parallel && run->mesh.tensor_size > 1
+                ? " with sequence parallelism"
+                : "",
+            (long long)run->config->lanes, text, run->threads, run->threads > 1 ? "s" : "");
     trm_run_phase(run, TRM_PHASE_LOAD);
     trm_failpoint("load", 0, NULL, 0);
     status = open_data(run, err);

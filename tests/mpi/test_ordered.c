@@ -94,6 +94,34 @@ static void all_reduce_equals_the_serial_tree_sum(void **state)
     assert_on_all_ranks(world, ok);
 }
 
+/* Of blocks of any size; the others' blocks stay. */
+static void a_reduce_scatter_gives_my_block_the_same_sum(void **state)
+{
+    struct trm_comm *world = *state;
+    const size_t size = (size_t)world->size;
+    bool ok = true;
+    for (int t = TRM_F32; t <= TRM_F64; t++) {
+        const enum trm_type type = (enum trm_type)t;
+        struct reduction reduction;
+        ok = begin(world, type, &reduction) && ok;
+        for (size_t c = 0; c < COUNTS; c++) {
+            const size_t count = counts[c] / size, mine = (size_t)world->rank * count;
+            for (size_t i = 0; i < count * size; i++)
+                set(type, reduction.data, i, operand(world->rank, i));
+            ok = !trm_ordered_reduce_scatter_run(reduction.reduce, reduction.data, count, NULL) &&
+                 ok;
+            for (size_t i = 0; i < count * size; i++) {
+                double left = type == TRM_F32 ? (double)(float)operand(world->rank, i)
+                                              : operand(world->rank, i);
+                double expected = i - mine < count ? tree_sum(type, 0, world->size, i) : left;
+                ok = ok && get(type, reduction.data, i) == expected;
+            }
+        }
+        end(&reduction);
+    }
+    assert_on_all_ranks(world, ok);
+}
+
 /* From three ranks on a chain from the right brackets differently: the test above can fail. */
 static void another_bracketing_gives_other_bits(void **state)
 {
@@ -108,6 +136,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_reduce_equals_the_serial_tree_sum),
+        cmocka_unit_test(a_reduce_scatter_gives_my_block_the_same_sum),
         cmocka_unit_test(another_bracketing_gives_other_bits),
     };
     return cmocka_run_group_tests(tests, world_start, world_finish);

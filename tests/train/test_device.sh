@@ -26,6 +26,10 @@ device tp2 2 --tp 2
 near tp2 cpu_tp2 6 1e-5 "tensor-parallel 2: the losses of the CPU"
 TRIREME_FAKE_GPU_SEED=7 device tp2_dp2 4 --tp 2
 same tp2 tp2_dp2 "tensor-parallel 2: data-parallel 1 and 2"
+device sp2 2 --tp 2 --sequence-parallel
+near sp2 cpu_tp2 6 1e-5 "sequence parallelism: the losses of the CPU"
+TRIREME_FAKE_GPU_SEED=11 device sp2_dp2 4 --tp 2 --sequence-parallel --recompute-granularity attention
+same sp2 sp2_dp2 "sequence parallelism: data-parallel 1 and 2"
 
 # To and fro.
 device_ends stopped 2 75 --exit-interval 3
@@ -93,5 +97,8 @@ says memory 'needs 1.* MiB per GPU, has 1.6 MiB: use .*--micro-batch-size 1'
 [ -z "$(ls "$scratch/memory/checkpoints" 2>/dev/null)" ] || fail "a run that has no memory saves"
 TRIREME_FAKE_GPU_BYTES=100000 device_ends nothing 1 71
 says nothing 'neither recomputation nor a smaller micro batch is enough'
+# 30 rows are not shared by 4 ranks: half the micro batch is no way out.
+TRIREME_FAKE_GPU_BYTES=100000 device_ends rows 4 71 --tp 4 --sequence-parallel --micro-batch-size 2 --seq-length 30
+says rows 'neither recomputation nor a smaller micro batch is enough'
 pass "too few GPUs, and too little memory, are told in one sentence with what would fit"
 finish

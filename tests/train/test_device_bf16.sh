@@ -22,8 +22,8 @@ device tp2 2 $bf16 --tp 2
 near tp2 cpu 6 1e-2 "tensor-parallel 2: the losses are near those of the CPU"
 TRIREME_FAKE_GPU_SEED=7 device tp2_dp2 4 $bf16 --tp 2 --recompute-granularity full
 same tp2 tp2_dp2 "tensor-parallel 2: data-parallel 1 and 2"
-device tp4 4 $bf16 --tp 4
-near tp4 cpu 6 1e-2 "tensor-parallel 4: the losses are near those of the CPU"
+device tp4 4 $bf16 --tp 4 --sequence-parallel
+near tp4 cpu 6 1e-2 "tensor-parallel 4, with sequence parallelism: the losses are near those of the CPU"
 
 device_ends stopped 2 75 $bf16 --exit-interval 3
 cp -r "$scratch/stopped" "$scratch/to_cpu"

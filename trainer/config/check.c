@@ -88,6 +88,28 @@ static enum trm_status check_batch(const struct trm_config *config, struct deriv
     return TRM_OK;
 }
 
+bool trm_config_shares_rows(const struct trm_config *config)
+{
+    return !config->sequence_parallel ||
+           config->micro_batch_size * config->seq_length % config->tensor_model_parallel_size == 0;
+}
+
+static enum trm_status check_rows(const struct trm_config *config, struct trm_error *err)
+{
+    char fit[FIT_BYTES];
+    int64_t micro = config->micro_batch_size, seq_length = config->seq_length;
+    int64_t tensor = config->tensor_model_parallel_size;
+    if (!trm_config_shares_rows(config))
+        return trm_error_set(err, TRM_ERR_CONFIG,
+                             "micro_batch_size %lld x seq_length %lld = %lld rows are not a "
+                             "multiple of tensor_model_parallel_size %lld, which sequence_parallel "
+                             "needs; %s rows would fit",
+                             (long long)micro, (long long)seq_length,
+                             (long long)(micro * seq_length), (long long)tensor,
+                             multiples(fit, micro * seq_length, tensor));
+    return TRM_OK;
+}
+
 static enum trm_status check_ranks(const struct trm_config *config, const struct derived *derived,
                                    int64_t world, struct trm_error *err)
 {
@@ -239,6 +261,8 @@ enum trm_status trm_config_check(struct trm_config *config, int world_size, stru
     enum trm_status status = check_model(config, &derived, err);
     if (status == TRM_OK)
         status = check_batch(config, &derived, err);
+    if (status == TRM_OK)
+        status = check_rows(config, err);
     if (status == TRM_OK)
         status = check_ranks(config, &derived, world_size, err);
     if (status == TRM_OK)

@@ -82,6 +82,9 @@ enum trm_status trm_config_load_arguments(struct trm_config *config, int argc, c
  * nothing. */
 enum trm_status trm_config_check(struct trm_config *config, int world_size, struct trm_error *err);
 
+/* Whether tensor-parallel ranks can share the rows of a micro-batch as sequence_parallel wants. */
+bool trm_config_shares_rows(const struct trm_config *config);
+
 /* The whole configuration as YAML that trm_config_load_text reads back equal, returned owned
  * (free): doubles in the shortest form that reads back equal. NULL when out of memory. */
 char *trm_config_to_yaml(const struct trm_config *config);

@@ -14,13 +14,13 @@ void trm_block_place(struct trm_model_context *c, struct trm_arena *arena,
         s->attended = shared->attended;
         s->log_sum_exp = shared->log_sum_exp;
     } else {
-        s->normed1 = trm_context_alloc(c, arena, kind, rows, c->hidden);
+        s->normed1 = trm_stream_alloc(c, arena);
         s->qkv = trm_context_alloc(c, arena, kind, rows, 3 * c->attention_width);
         s->attended = trm_context_alloc(c, arena, kind, rows, c->attention_width);
         s->log_sum_exp = trm_context_alloc_wide(c, arena, kind, rows, c->heads);
     }
-    s->middle = trm_context_alloc(c, arena, kind, rows, c->hidden);
-    s->normed2 = trm_context_alloc(c, arena, kind, rows, c->hidden);
+    s->middle = trm_stream_alloc(c, arena);
+    s->normed2 = trm_stream_alloc(c, arena);
     s->pre = trm_context_alloc(c, arena, kind, rows, c->ffn);
     s->expanded = trm_context_alloc(c, arena, kind, rows, c->ffn);
 }
@@ -58,7 +58,8 @@ static void attend(struct trm_model_context *c, const struct trm_block *block,
     struct trm_attention shape = attention_shape(c);
     int64_t width = c->attention_width;
 
-    trm_linear_column_forward(c, &block->qkv, qkv, none, now(c, s->normed1), TRM_ACT_NONE);
+    trm_linear_column_forward(c, &block->qkv, qkv, none, trm_stream_now(c, s->normed1),
+                              TRM_ACT_NONE);
     c->ops->attention_forward(
         c->device, now(c, s->attended), log_sum_exp_view(c, s), trm_tensor_columns(qkv, 0, width),
         trm_tensor_columns(qkv, width, width), trm_tensor_columns(qkv, 2 * width, width), &shape);
@@ -68,20 +69,20 @@ void trm_block_forward(struct trm_model_context *c, const struct trm_block *bloc
                        struct trm_block_state *s, struct trm_tensor x, struct trm_tensor before,
                        bool whole)
 {
-    struct trm_tensor branch = now(c, c->branch);
+    struct trm_tensor branch = now(c, c->branch), mine = trm_stream_mine(c, branch);
 
     if (before.data)
-        trm_norm_residual_forward(c, &block->norm1, &s->norm1, now(c, s->normed1), x, before,
-                                  branch);
+        trm_norm_residual_forward(c, &block->norm1, &s->norm1, trm_stream_now(c, s->normed1), x,
+                                  before, mine);
     else
-        trm_norm_forward(c, &block->norm1, &s->norm1, now(c, s->normed1), x);
+        trm_norm_forward(c, &block->norm1, &s->norm1, trm_stream_now(c, s->normed1), x);
     attend(c, block, s);
     trm_linear_row_forward(c, &block->projection, branch, now(c, s->attended));
 
-    trm_norm_residual_forward(c, &block->norm2, &s->norm2, now(c, s->normed2), now(c, s->middle), x,
-                              branch);
+    trm_norm_residual_forward(c, &block->norm2, &s->norm2, trm_stream_now(c, s->normed2),
+                              trm_stream_now(c, s->middle), x, mine);
     trm_linear_column_forward(c, &block->up, now(c, s->expanded), now(c, s->pre),
-                              now(c, s->normed2), TRM_ACT_GELU);
+                              trm_stream_now(c, s->normed2), TRM_ACT_GELU);
     if (whole)
         trm_linear_row_forward(c, &block->down, branch, now(c, s->expanded));
 }
@@ -91,18 +92,20 @@ void trm_block_backward(struct trm_model_context *c, const struct trm_block *blo
                         bool attend_again)
 {
     struct trm_attention shape = attention_shape(c);
-    struct trm_tensor branch = now(c, c->branch), qkv = now(c, s->qkv), dattended, none = {0};
+    struct trm_tensor branch = now(c, c->branch), qkv = now(c, s->qkv);
+    struct trm_tensor dattended, dnormed, none = {0};
     int64_t rows = trm_context_rows(c), width = c->attention_width;
     struct trm_tensor dexpanded = trm_tensor_2d(c->wide.data, c->type, rows, c->ffn);
     struct trm_tensor dqkv = trm_tensor_2d(c->wide.data, c->type, rows, 3 * width);
 
     trm_linear_row_backward(c, &block->down, dexpanded, dx, now(c, s->expanded), now(c, s->pre),
                             TRM_ACT_GELU);
-    trm_linear_column_backward(c, &block->up, branch, dexpanded, now(c, s->normed2));
-    trm_norm_backward(c, &block->norm2, &s->norm2, dx, branch, now(c, s->middle));
+    dnormed =
+        trm_linear_column_backward(c, &block->up, branch, dexpanded, trm_stream_now(c, s->normed2));
+    trm_norm_backward(c, &block->norm2, &s->norm2, dx, dnormed, trm_stream_now(c, s->middle));
 
     if (attend_again) {
-        trm_norm_forward(c, &block->norm1, &s->norm1, now(c, s->normed1), x);
+        trm_norm_forward(c, &block->norm1, &s->norm1, trm_stream_now(c, s->normed1), x);
         attend(c, block, s);
     }
     dattended = now(c, c->narrow);
@@ -113,7 +116,9 @@ void trm_block_backward(struct trm_model_context *c, const struct trm_block *blo
         trm_tensor_columns(dqkv, 2 * width, width), dattended, trm_tensor_columns(qkv, 0, width),
         trm_tensor_columns(qkv, width, width), trm_tensor_columns(qkv, 2 * width, width),
         now(c, s->attended), log_sum_exp_view(c, s), &shape);
-    trm_linear_column_backward(c, &block->qkv, branch, dqkv, now(c, s->normed1));
-    trm_norm_backward(c, &block->norm1, &s->norm1, dx, branch, x);
+    dnormed =
+        trm_linear_column_backward(c, &block->qkv, branch, dqkv, trm_stream_now(c, s->normed1));
+    trm_norm_backward(c, &block->norm1, &s->norm1, dx, dnormed, x);
+    trm_norm_finish_gradients(c);
     trm_context_grad_ready(c, block->first_tensor, block->tensor_count);
 }

@@ -23,7 +23,8 @@ struct trm_block {
     int first_tensor, tensor_count;    /* the layer's run of the layout */
 };
 
-/* Activations of one layer; N rows each. */
+/* Activations of one layer: N rows each, of which a cut stream holds this rank's alone in those of
+ * C columns. */
 struct trm_block_state {
     struct trm_norm_state norm1, norm2;
     struct trm_tensor normed1;       /* [N, C]; this and the next three may be shared */
@@ -39,9 +40,9 @@ struct trm_block_state {
 void trm_block_place(struct trm_model_context *c, struct trm_arena *arena,
                      struct trm_block_state *state, const struct trm_block_state *shared);
 
-/* The layer's input is x[N, C]; with before.data, x is written first: before[N, C] + c->branch, as
- * the layer before left them (`before` may be this state's middle). `whole` false: only what
- * backward needs is computed, and c->branch is not the layer's. */
+/* The layer's input is x, this rank's rows of the stream; with before.data, x is written first:
+ * before + c->branch, as the layer before left them (`before` may be this state's middle). `whole`
+ * false: only what backward needs is computed, and c->branch is not the layer's. */
 void trm_block_forward(struct trm_model_context *c, const struct trm_block *block,
                        struct trm_block_state *state, struct trm_tensor x, struct trm_tensor before,
                        bool whole);

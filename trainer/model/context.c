@@ -55,8 +55,8 @@ struct trm_tensor trm_context_gradient_to_add(const struct trm_model_context *c,
     return gradient;
 }
 
-static void keep_first(struct trm_model_context *c, enum trm_status status,
-                       const struct trm_error *error)
+void trm_context_keep(struct trm_model_context *c, enum trm_status status,
+                      const struct trm_error *error)
 {
     if (status != TRM_OK && c->status == TRM_OK) {
         c->status = status;
@@ -69,19 +69,20 @@ void trm_context_tensor_sum(struct trm_model_context *c, struct trm_tensor t)
     struct trm_error error = {0};
     struct trm_ordered_all_reduce *sum = t.type == c->type ? c->tensor_sum : c->wide_sum;
     if (sum && c->status == TRM_OK)
-        keep_first(c,
-                   trm_ordered_all_reduce_run(sum, t.data, (size_t)trm_tensor_elements(t), &error),
-                   &error);
+        trm_context_keep(
+            c, trm_ordered_all_reduce_run(sum, t.data, (size_t)trm_tensor_elements(t), &error),
+            &error);
 }
 
 void trm_context_tensor_max(struct trm_model_context *c, struct trm_tensor t)
 {
     struct trm_error error = {0};
     if (c->tensor_sum && c->status == TRM_OK)
-        keep_first(c,
-                   trm_comm_all_reduce(c->tensor, t.data, (size_t)trm_tensor_elements(t),
-                                       t.type == TRM_F64 ? TRM_MAX_F64 : TRM_MAX_F32, NULL, &error),
-                   &error);
+        trm_context_keep(c,
+                         trm_comm_all_reduce(c->tensor, t.data, (size_t)trm_tensor_elements(t),
+                                             t.type == TRM_F64 ? TRM_MAX_F64 : TRM_MAX_F32, NULL,
+                                             &error),
+                         &error);
 }
 
 void trm_context_param_wait(const struct trm_model_context *c, int first, int count)

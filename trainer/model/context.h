@@ -10,6 +10,12 @@
 
 #include "trainer/model/model.h"
 
+#define TRM_PENDING_NORMS 2 /* of a transformer layer */
+
+struct trm_norm_layer {
+    int weight, bias; /* tensors of the layout */
+};
+
 struct trm_model_context {
     const struct trm_config *config;
     const struct trm_layout *layout;
@@ -21,6 +27,7 @@ struct trm_model_context {
     enum trm_type type;      /* of parameters and activations */
     enum trm_type wide_type; /* of statistics and gradients of parameters: float32 for bfloat16 */
     bool training;
+    bool sequence_parallel; /* the stream is cut by rows over the tensor group (stream.h) */
 
     int64_t batch, seq_length; /* of the pass under way: sampling runs shorter sequences */
     int64_t max_rows;          /* batch x seq_length at most */
@@ -35,7 +42,15 @@ struct trm_model_context {
     struct trm_error error;
 
     /* Scratch that no layer keeps. */
-    struct trm_tensor branch; /* [N, C] output of a sublayer, or gradient into a norm */
+    struct trm_tensor branch;   /* [N, C] output of a sublayer, or gradient into a norm */
+    struct trm_tensor gathered; /* [N, C]; this and what follows for sequence parallelism alone */
+    struct trm_request *gather; /* owned */
+
+    /* Gradients of norms over this rank's rows, [2 TRM_PENDING_NORMS, C]: weight and bias of each.
+     */
+    struct trm_tensor norm_parts;
+    const struct trm_norm_layer *pending_norms[TRM_PENDING_NORMS];
+    int pending_norm_count;
     struct trm_tensor wide;   /* [N, max(F, 3 A)] gradient inside a sublayer */
     struct trm_tensor narrow; /* [N, A] gradient of the attention's output */
 };
@@ -60,6 +75,10 @@ struct trm_tensor trm_context_gradient(const struct trm_model_context *c, int te
 /* The same, zeroed first when this is the first micro-batch of a lane: for ops that only add. */
 struct trm_tensor trm_context_gradient_to_add(const struct trm_model_context *c, int tensor,
                                               int count);
+
+/* Keeps the first failure of a pass. */
+void trm_context_keep(struct trm_model_context *c, enum trm_status status,
+                      const struct trm_error *error);
 
 /* t becomes its sum over the tensor-parallel ranks; contiguous, of either type. */
 void trm_context_tensor_sum(struct trm_model_context *c, struct trm_tensor t);

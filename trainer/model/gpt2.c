@@ -29,9 +29,9 @@ struct gpt2 {
     struct trm_norm_state final_state;
     struct trm_head head;
     struct trm_tensor
-        *inputs; /* [layers + 1]: [N, C] residual stream before each layer, and after */
-    struct trm_tensor normed; /* [N, C] after the final norm; backward: gradient into it */
-    struct trm_tensor dx;     /* [N, C] gradient of the residual stream */
+        *inputs; /* [layers + 1]: residual stream before each layer, and after (stream.h) */
+    struct trm_tensor normed; /* the same after the final norm */
+    struct trm_tensor dx;     /* gradient of the stream */
 };
 
 /* Appends one tensor to specs, or only counts it. */
@@ -186,47 +186,41 @@ static enum trm_status gpt2_create(struct trm_model_context *c, void **state, st
 static void gpt2_place(struct trm_model_context *c, void *state, struct trm_arena *arena)
 {
     struct gpt2 *g = state;
-    enum trm_arena_category kind = TRM_ARENA_ACTIVATIONS;
 
     for (int i = 0; i < g->state_count; i++)
         trm_block_place(c, arena, &g->states[i],
                         g->shares_attention && i > 0 ? &g->states[0] : NULL);
     /* Without backward two streams take turns: a layer reads one and writes the other. */
     for (int i = 0; i <= g->layers; i++)
-        g->inputs[i] = c->training || i < 2
-                           ? trm_context_alloc(c, arena, kind, c->max_rows, c->hidden)
-                           : g->inputs[i - 2];
+        g->inputs[i] = c->training || i < 2 ? trm_stream_alloc(c, arena) : g->inputs[i - 2];
     trm_norm_place(c, arena, &g->final_state);
-    g->normed = trm_context_alloc(c, arena, kind, c->max_rows, c->hidden);
+    g->normed = trm_stream_alloc(c, arena);
     if (c->training)
-        g->dx = trm_context_alloc(c, arena, kind, c->max_rows, c->hidden);
+        g->dx = trm_stream_alloc(c, arena);
     trm_head_place(c, arena, &g->head);
 }
 
-static struct trm_tensor now(const struct trm_model_context *c, struct trm_tensor t)
-{
-    return trm_tensor_rows(t, 0, trm_context_rows(c));
-}
-
-/* The residual stream through all layers and the final norm. */
+/* The residual stream through all layers and the final norm: this rank's rows. */
 static struct trm_tensor forward(struct trm_model_context *c, struct gpt2 *g,
                                  struct trm_tensor inputs)
 {
     struct trm_tensor before = {0};
 
     trm_context_param_wait(c, g->embedding.token, TENSORS_BEFORE_LAYERS);
-    trm_embedding_forward(c, &g->embedding, now(c, g->inputs[0]), inputs);
+    trm_embedding_forward(c, &g->embedding, trm_stream_now(c, g->inputs[0]), inputs);
     for (int i = 0; i < g->layers; i++) {
         const struct trm_block *block = &g->blocks[i];
         trm_context_param_wait(c, block->first_tensor, block->tensor_count);
-        trm_block_forward(c, block, &g->states[i % g->state_count], now(c, g->inputs[i]), before,
-                          true);
-        before = now(c, g->states[i % g->state_count].middle);
+        trm_block_forward(c, block, &g->states[i % g->state_count], trm_stream_now(c, g->inputs[i]),
+                          before, true);
+        before = trm_stream_now(c, g->states[i % g->state_count].middle);
     }
     trm_context_param_wait(c, g->final_norm.weight, TENSORS_AFTER_LAYERS);
-    trm_norm_residual_forward(c, &g->final_norm, &g->final_state, now(c, g->normed),
-                              now(c, g->inputs[g->layers]), before, now(c, c->branch));
-    return now(c, g->normed);
+    trm_norm_residual_forward(
+        c, &g->final_norm, &g->final_state, trm_stream_now(c, g->normed),
+        trm_stream_now(c, g->inputs[g->layers]), before,
+        trm_stream_mine(c, trm_tensor_rows(c->branch, 0, trm_context_rows(c))));
+    return trm_stream_now(c, g->normed);
 }
 
 static struct trm_tensor gpt2_loss(struct trm_model_context *c, void *state,
@@ -235,27 +229,29 @@ static struct trm_tensor gpt2_loss(struct trm_model_context *c, void *state,
 {
     struct gpt2 *g = state;
     struct trm_tensor normed = forward(c, g, inputs), none = {0};
-    struct trm_tensor dx = now(c, g->dx), dnormed = now(c, c->branch);
+    struct trm_tensor dx = trm_stream_now(c, g->dx), dnormed;
     bool recompute = g->state_count < g->layers;
     bool attend_again = g->shares_attention && !recompute;
 
-    trm_head_loss(c, &g->head, normed, targets, backward ? dnormed : none);
+    dnormed = trm_head_loss(c, &g->head, normed, targets, backward ? c->branch : none);
     if (!backward)
-        return trm_tensor_1d(g->head.loss.data, c->wide_type, normed.shape[0]);
+        return trm_head_losses(c, &g->head);
     trm_context_backward(c);
     c->ops->zero(c->device, dx);
     trm_norm_backward(c, &g->final_norm, &g->final_state, dx, dnormed,
-                      now(c, g->inputs[g->layers]));
+                      trm_stream_now(c, g->inputs[g->layers]));
+    trm_norm_finish_gradients(c);
     trm_context_grad_ready(c, g->final_norm.weight, TENSORS_AFTER_LAYERS);
     for (int i = g->layers - 1; i >= 0; i--) {
         struct trm_block_state *s = &g->states[i % g->state_count];
         bool is_last = i == g->layers - 1; /* its state is still there */
         if (recompute && !is_last)
-            trm_block_forward(c, &g->blocks[i], s, now(c, g->inputs[i]), none, false);
-        trm_block_backward(c, &g->blocks[i], s, dx, now(c, g->inputs[i]), attend_again && !is_last);
+            trm_block_forward(c, &g->blocks[i], s, trm_stream_now(c, g->inputs[i]), none, false);
+        trm_block_backward(c, &g->blocks[i], s, dx, trm_stream_now(c, g->inputs[i]),
+                           attend_again && !is_last);
     }
     trm_embedding_backward(c, &g->embedding, dx, inputs);
-    return trm_tensor_1d(g->head.loss.data, c->wide_type, normed.shape[0]);
+    return trm_head_losses(c, &g->head);
 }
 
 static struct trm_tensor gpt2_next_logits(struct trm_model_context *c, void *state,

@@ -60,14 +60,16 @@ static void chunk_loss(struct trm_model_context *c, struct trm_head *head, struc
                                 c->first_vocabulary_row, valid, want_gradient);
 }
 
-void trm_head_loss(struct trm_model_context *c, struct trm_head *head, struct trm_tensor x,
-                   struct trm_tensor targets, struct trm_tensor dx)
+struct trm_tensor trm_head_loss(struct trm_model_context *c, struct trm_head *head,
+                                struct trm_tensor x, struct trm_tensor targets,
+                                struct trm_tensor dx)
 {
     const struct trm_ops *ops = c->ops;
     struct trm_tensor weight = trm_context_parameter(c, head->weight, 1);
     struct trm_tensor none = {0};
-    int64_t rows = x.shape[0];
+    int64_t rows = trm_context_rows(c);
 
+    x = trm_stream_gather(c, x);
     for (int64_t first = 0; first < rows; first += head->chunk_rows) {
         int64_t count = rows - first < head->chunk_rows ? rows - first : head->chunk_rows;
         struct trm_tensor logits = trm_tensor_rows(head->logits, 0, count);
@@ -80,8 +82,12 @@ void trm_head_loss(struct trm_model_context *c, struct trm_head *head, struct tr
                                  trm_context_gradient(c, head->weight, 1), none, logits, chunk,
                                  weight, none, TRM_ACT_NONE, c->accumulate || first > 0);
     }
-    if (dx.data)
-        trm_context_tensor_sum(c, dx);
+    return dx.data ? trm_stream_sum(c, trm_tensor_rows(dx, 0, rows)) : none;
+}
+
+struct trm_tensor trm_head_losses(const struct trm_model_context *c, const struct trm_head *head)
+{
+    return trm_tensor_1d(head->loss.data, c->wide_type, trm_context_rows(c));
 }
 
 struct trm_tensor trm_head_logits(struct trm_model_context *c, struct trm_head *head,

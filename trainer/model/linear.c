@@ -6,7 +6,7 @@ void trm_linear_column_forward(struct trm_model_context *c, const struct trm_lin
                                struct trm_tensor y, struct trm_tensor pre, struct trm_tensor x,
                                enum trm_activation activation)
 {
-    c->ops->linear_forward(c->device, y, pre, x,
+    c->ops->linear_forward(c->device, y, pre, trm_stream_gather(c, x),
                            trm_context_parameter(c, layer->weight, layer->count),
                            trm_context_parameter(c, layer->bias, layer->count), activation);
 }
@@ -21,11 +21,12 @@ static void backward(struct trm_model_context *c, const struct trm_linear *layer
                             c->accumulate);
 }
 
-void trm_linear_column_backward(struct trm_model_context *c, const struct trm_linear *layer,
-                                struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x)
+struct trm_tensor trm_linear_column_backward(struct trm_model_context *c,
+                                             const struct trm_linear *layer, struct trm_tensor dx,
+                                             struct trm_tensor dy, struct trm_tensor x)
 {
-    backward(c, layer, dx, dy, x, none, TRM_ACT_NONE);
-    trm_context_tensor_sum(c, dx);
+    backward(c, layer, dx, dy, trm_stream_gather(c, x), none, TRM_ACT_NONE);
+    return trm_stream_sum(c, dx);
 }
 
 void trm_linear_row_forward(struct trm_model_context *c, const struct trm_linear *layer,
@@ -39,7 +40,7 @@ void trm_linear_row_forward(struct trm_model_context *c, const struct trm_linear
         return;
     }
     c->ops->linear_forward(c->device, y, none, x, weight, none, TRM_ACT_NONE);
-    trm_context_tensor_sum(c, y);
+    y = trm_stream_sum(c, y);
     c->ops->bias_forward(c->device, y, y, bias);
 }
 
@@ -47,5 +48,5 @@ void trm_linear_row_backward(struct trm_model_context *c, const struct trm_linea
                              struct trm_tensor dx, struct trm_tensor dy, struct trm_tensor x,
                              struct trm_tensor pre, enum trm_activation activation)
 {
-    backward(c, layer, dx, dy, x, pre, activation);
+    backward(c, layer, dx, trm_stream_gather(c, dy), x, pre, activation);
 }

@@ -48,6 +48,7 @@ static void fill_sizes(struct trm_model_context *c, const struct trm_model_setup
     c->type = setup->type;
     c->wide_type = setup->type == TRM_BF16 ? TRM_F32 : setup->type;
     c->training = setup->training;
+    c->sequence_parallel = config->sequence_parallel && tensor_size > 1;
     c->batch = setup->batch;
     c->seq_length = config->seq_length;
     c->max_rows = setup->batch * config->seq_length;
@@ -72,6 +73,8 @@ enum trm_status trm_model_create(const struct trm_model_setup *setup, struct trm
     fill_sizes(&model->context, setup);
     model->architecture = architectures[setup->config->architecture];
     status = model->architecture->create(&model->context, &model->state, err);
+    if (status == TRM_OK && model->context.sequence_parallel)
+        status = trm_request_create(setup->tensor, 0, &model->context.gather, err);
     if (status != TRM_OK) {
         trm_model_destroy(model);
         return status;
@@ -86,6 +89,7 @@ void trm_model_destroy(struct trm_model *model)
         return;
     if (model->state)
         model->architecture->destroy(model->state);
+    trm_request_destroy(model->context.gather);
     if (model->context.wide_sum != model->context.tensor_sum)
         trm_ordered_all_reduce_destroy(model->context.wide_sum);
     trm_ordered_all_reduce_destroy(model->context.tensor_sum);
@@ -109,15 +113,18 @@ static enum trm_status place_sum(struct trm_model_context *c, struct trm_arena *
                    : TRM_OK;
 }
 
-/* Sums of [N, C], and of the head's two rows of statistics. */
+/* Sums of [N, C], and of the head's two rows of statistics and the gradients of norms. */
 static enum trm_status place_tensor_sums(struct trm_model_context *c, struct trm_arena *arena,
                                          struct trm_error *err)
 {
     size_t stream = (size_t)(c->max_rows * c->hidden), rows = (size_t)(2 * c->max_rows);
-    enum trm_status status;
+    size_t norms = c->sequence_parallel ? (size_t)(2 * TRM_PENDING_NORMS * c->hidden) : 0;
+    enum trm_status status = TRM_OK;
 
     if (c->tensor->size == 1)
         return TRM_OK;
+    if (rows < norms)
+        rows = norms;
     if (c->type == c->wide_type) {
         status = place_sum(c, arena, stream > rows ? stream : rows, c->type, &c->tensor_sum, err);
         c->wide_sum = c->tensor_sum;
@@ -151,6 +158,11 @@ enum trm_status trm_model_place(struct trm_model *model, struct trm_arena *arena
         c->narrow =
             trm_context_alloc(c, arena, TRM_ARENA_ACTIVATIONS, c->max_rows, c->attention_width);
     }
+    if (c->sequence_parallel) {
+        c->gathered = trm_context_alloc(c, arena, TRM_ARENA_ACTIVATIONS, c->max_rows, c->hidden);
+        c->norm_parts = trm_context_alloc_wide(c, arena, TRM_ARENA_ACTIVATIONS,
+                                               2 * TRM_PENDING_NORMS, c->hidden);
+    }
     model->architecture->place(c, model->state, arena);
     c->device->workspace = trm_arena_alloc(arena, TRM_ARENA_WORKSPACE, workspace_bytes);
     c->device->workspace_bytes = workspace_bytes;
@@ -173,6 +185,7 @@ static enum trm_status run(struct trm_model *model, const int32_t *inputs, const
     struct trm_tensor losses;
 
     c->status = TRM_OK;
+    c->pending_norm_count = 0;
     losses = model->architecture->loss(c, model->state, in, out, backward);
     c->ops->sum(c->device, loss, losses);
     if (c->status != TRM_OK) {

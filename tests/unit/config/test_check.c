@@ -41,6 +41,11 @@ static const struct bad_check bad_checks[] = {
     {DATA "parallel: {tensor_model_parallel_size: 2, data_parallel_size: 3}\n", 8,
      "data_parallel_size 3 x tensor_model_parallel_size 2 = 6 is not the number of ranks, 8; start "
      "6 ranks, or use data_parallel_size 4"},
+    {DATA "model: {seq_length: 100}\n"
+          "parallel: {tensor_model_parallel_size: 3, sequence_parallel: true}\n",
+     0,
+     "micro_batch_size 1 x seq_length 100 = 100 rows are not a multiple of "
+     "tensor_model_parallel_size 3, which sequence_parallel needs; 99 or 102 rows would fit"},
     {DATA "training: {lanes: 4}\n", 8,
      "8 data-parallel ranks are more than the 4 lanes; start at most 4 ranks, or give a new run "
      "more lanes"},

@@ -18,14 +18,15 @@ static const char config_text[] = "model: {num_layers: 3, hidden_size: 12, num_a
                                   "training: {micro_batch_size: 2, global_batch_size: 2}\n"
                                   "data: {train_data_path: [none]}\n";
 
-static void create_layout(struct fixture *f)
+static void create_layout(struct fixture *f, const struct trm_comm *tensor)
 {
-    struct trm_layout_shape shape = {.tensor_size = 1, .data_size = 1};
-    int count = trm_model_declare(f->config, 1, NULL, 0);
+    struct trm_layout_shape shape = {
+        .tensor_size = tensor->size, .tensor_rank = tensor->rank, .data_size = 1};
+    int count = trm_model_declare(f->config, tensor->size, NULL, 0);
     struct trm_tensor_spec *specs = calloc((size_t)count, sizeof *specs);
 
     assert_non_null(specs);
-    trm_model_declare(f->config, 1, specs, count);
+    trm_model_declare(f->config, tensor->size, specs, count);
     assert_int_equal(trm_layout_create(specs, count, &shape, &f->layout, NULL), TRM_OK);
     free(specs);
 }
@@ -35,42 +36,45 @@ static void fill_parameters(struct fixture *f)
     for (int i = 0; i < f->layout->tensor_count; i++) {
         const struct trm_layout_tensor *t = &f->layout->tensors[i];
         double center = t->spec.init == TRM_INIT_ONE ? 1.0 : 0.0;
-        for (int64_t e = 0; e < t->valid_rows * t->columns; e++)
+        for (int64_t e = 0; e < t->valid_rows * t->columns; e++) {
+            int64_t row = t->first_row + e / t->columns;
+            int64_t column = t->first_column + e % t->columns;
+            int64_t global = row * t->spec.columns + column;
             fixture_set(f, f->parameters, t->offset + e,
-                        center + 0.3 * trm_random_normal((uint64_t)i, (uint64_t)e));
+                        center + 0.3 * trm_random_normal((uint64_t)i, (uint64_t)global));
+        }
     }
 }
 
-void fixture_open(struct fixture *f, enum trm_type type, bool reference,
-                  enum trm_recompute recompute)
+void fixture_open_setup(struct fixture *f, const struct fixture_setup *setup)
 {
-    struct trm_model_setup setup;
+    struct trm_model_setup model;
     struct trm_error error = {0};
 
     memset(f, 0, sizeof *f);
-    f->type = type;
+    f->type = setup->type;
     assert_int_equal(trm_config_create(&f->config, &error), TRM_OK);
     assert_int_equal(
-        trm_config_load_text(f->config, config_text, strlen(config_text), "test", &error), TRM_OK);
-    assert_int_equal(trm_config_check(f->config, 1, &error), TRM_OK);
-    f->config->recompute_granularity = (int)recompute;
-    assert_int_equal(trm_comm_self(&f->self, &error), TRM_OK);
-    if (reference)
+        trm_config_load_text(f->config, setup->config, strlen(setup->config), "test", &error),
+        TRM_OK);
+    assert_int_equal(trm_config_check(f->config, setup->tensor->size, &error), TRM_OK);
+    f->config->recompute_granularity = (int)setup->recompute;
+    if (setup->reference)
         trm_device_reference(&f->device);
     else
         assert_int_equal(trm_device_cpu(&f->device, 2, &error), TRM_OK);
-    create_layout(f);
-    setup = (struct trm_model_setup){.config = f->config,
+    create_layout(f, setup->tensor);
+    model = (struct trm_model_setup){.config = f->config,
                                      .layout = f->layout,
                                      .device = &f->device,
-                                     .tensor = f->self,
-                                     .type = type,
+                                     .tensor = setup->tensor,
+                                     .type = setup->type,
                                      .batch = f->config->micro_batch_size,
                                      .training = true};
-    assert_int_equal(trm_model_create(&setup, &f->model, &error), TRM_OK);
+    assert_int_equal(trm_model_create(&model, &f->model, &error), TRM_OK);
     trm_arena_init(&f->arena);
     for (int pass = 0; pass < 2; pass++) {
-        size_t bytes = (size_t)f->layout->elements * trm_type_bytes(type);
+        size_t bytes = (size_t)f->layout->elements * trm_type_bytes(setup->type);
         if (pass == 1)
             assert_int_equal(trm_arena_commit(&f->arena, &error), TRM_OK);
         f->parameters = trm_arena_alloc(&f->arena, TRM_ARENA_PARAMETERS, bytes);
@@ -79,6 +83,20 @@ void fixture_open(struct fixture *f, enum trm_type type, bool reference,
     }
     fill_parameters(f);
     trm_model_set_parameters(f->model, f->parameters);
+}
+
+void fixture_open(struct fixture *f, enum trm_type type, bool reference,
+                  enum trm_recompute recompute)
+{
+    struct trm_comm *self = NULL;
+    assert_int_equal(trm_comm_self(&self, NULL), TRM_OK);
+    const struct fixture_setup setup = {.tensor = self,
+                                        .config = config_text,
+                                        .type = type,
+                                        .reference = reference,
+                                        .recompute = recompute};
+    fixture_open_setup(f, &setup);
+    f->self = self;
 }
 
 void fixture_close(struct fixture *f)

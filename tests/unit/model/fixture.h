@@ -1,4 +1,5 @@
-/* A small model on one rank, with its memory, for tests of the model. */
+/* A small model with its memory, for tests of the model: on one rank, or on those of a tensor
+ * group. */
 #ifndef TRM_TESTS_MODEL_FIXTURE_H
 #define TRM_TESTS_MODEL_FIXTURE_H
 
@@ -6,7 +7,7 @@
 
 struct fixture {
     struct trm_config *config;
-    struct trm_comm *self;
+    struct trm_comm *self; /* owned; NULL in a group */
     struct trm_device device;
     struct trm_layout *layout;
     struct trm_model *model;
@@ -19,6 +20,17 @@ struct fixture {
  * the level of recomputation; `reference` chooses the device. */
 void fixture_open(struct fixture *f, enum trm_type type, bool reference,
                   enum trm_recompute recompute);
+
+/* One rank of the group `tensor`, of which `key: value, ...` lines of a configuration tell more;
+ * its parameters are the rank's part of those that one rank would have. */
+struct fixture_setup {
+    struct trm_comm *tensor; /* borrowed */
+    const char *config;      /* YAML, whole */
+    enum trm_type type;
+    bool reference;
+    enum trm_recompute recompute;
+};
+void fixture_open_setup(struct fixture *f, const struct fixture_setup *setup);
 void fixture_close(struct fixture *f);
 
 /* Element i of a flat vector of the fixture's type. */
