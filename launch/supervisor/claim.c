@@ -13,6 +13,13 @@ bool trm_supervisor_owns(const struct trm_supervisor *s, int64_t now_ns)
     return s->claim.attempt == 0 || now_ns - s->claim_checked_ns < owned_ms * 1000000;
 }
 
+/* The run is another supervisor's. */
+static void give_way(struct trm_supervisor *s, const struct trm_error *why)
+{
+    trm_supervisor_end_with(s, TRM_EXIT_UNAVAILABLE, "%s; this one gives way", why->text);
+    trm_supervisor_event(s, TRM_EVENT_SUPERSEDED);
+}
+
 static void run_claim(uv_work_t *request)
 {
     struct trm_supervisor *s = request->data;
@@ -76,6 +83,10 @@ static void on_claimed(uv_work_t *request, int status)
     if (work->status != TRM_OK) {
         if (s->state != TRM_RUN_CLAIMING || may_claim_again(s, work))
             return;
+        if (work->status == TRM_ERR_MISMATCH) {
+            give_way(s, &work->error);
+            return;
+        }
         trm_supervisor_end_with(s, trm_status_exit_code(work->status), "%s", work->error.text);
         trm_supervisor_event(s, TRM_EVENT_SUPERSEDED);
         return;
@@ -127,9 +138,7 @@ static void on_checked(uv_work_t *request, int status)
     if (work->status == TRM_OK) {
         s->claim_checked_ns = work->began_ns;
     } else if (work->status == TRM_ERR_MISMATCH) {
-        trm_supervisor_end_with(s, TRM_EXIT_UNAVAILABLE, "%s; this one gives way",
-                                work->error.text);
-        trm_supervisor_event(s, TRM_EVENT_SUPERSEDED);
+        give_way(s, &work->error);
     }
 }
 

@@ -197,6 +197,32 @@ static void a_file_system_that_takes_no_claim_is_waited_for(void **state)
     fake_run_destroy(&run);
 }
 
+/* As the older one of two does, when a fault makes it claim before it has looked. Its run goes on,
+ * so that is no mistake of anybody's. */
+static void a_supervisor_whose_next_attempt_another_one_claimed_gives_way(void **state)
+{
+    static const char claim[] = "{\"attempt\": 2, \"nonce\": \"0000000000000001\", \"host\": "
+                                "\"login9\", \"pid\": 1, \"step\": 5, \"lease_ms\": 20000, "
+                                "\"preempted\": 0, \"time\": \"2026-01-01T00:00:00Z\"}\n";
+    struct fake_run run;
+    char path[TRM_PATH_BYTES];
+
+    (void)state;
+    fake_run_create(&run, 2, 1, BEAT_MS);
+    fake_run_supervise(&run, 2, FAKE_RUN_LAUNCHER, calm);
+    reach_first_step(&run);
+    run.agents[1].deaf[TRM_MESSAGE_KILL] = true;
+    fake_run_gone(&run, 0, 0, 7);
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_KILL] == 1);
+    snprintf(path, sizeof path, "%s/run/supervisor/attempt-00000002", run.root);
+    assert_int_equal(trm_file_write_all(path, claim, strlen(claim), false, NULL), TRM_OK);
+    run.agents[1].dead = 1; /* the next beat proves it */
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_UNAVAILABLE);
+    assert_true(fake_run_tells(&run, "supervisor on login9 (process 1); this one gives way"));
+    assert_int_equal(fake_run_launches(&run), 1);
+    fake_run_destroy(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +231,7 @@ int main(void)
         cmocka_unit_test(leases_that_ran_out_for_want_of_a_claim_are_no_nodes_fault),
         cmocka_unit_test(a_supervisor_that_stood_still_blames_no_node),
         cmocka_unit_test(a_file_system_that_takes_no_claim_is_waited_for),
+        cmocka_unit_test(a_supervisor_whose_next_attempt_another_one_claimed_gives_way),
     };
 
     signal(SIGPIPE, SIG_IGN);
