@@ -109,6 +109,7 @@ static void take_hello(struct agent *agent, const struct trm_message_hello *hell
     trm_supervisor_check_joined(agent);
     trm_supervisor_send_kill(agent);
     trm_supervisor_send_begin(agent);
+    trm_supervisor_send_stop(agent);
     if (s->state == TRM_RUN_LEAVING) {
         struct trm_message quit = {.type = TRM_MESSAGE_QUIT};
         trm_supervisor_send(agent, &quit);

@@ -62,6 +62,7 @@ void trm_supervisor_send_begin(struct agent *agent);
 void trm_supervisor_begun(struct agent *agent, const struct trm_message_begun *begun);
 void trm_supervisor_job_tick(struct trm_supervisor *s, int64_t now_ns);
 void trm_supervisor_ask_stop(struct trm_supervisor *s);
+void trm_supervisor_send_stop(struct agent *agent); /* where one is asked for */
 void trm_supervisor_kill_mpirun(struct trm_supervisor *s);
 
 /* fault.c */

@@ -189,18 +189,24 @@ void trm_supervisor_begun(struct agent *agent, const struct trm_message_begun *b
         trm_supervisor_event(s, TRM_EVENT_STOP);
 }
 
-void trm_supervisor_ask_stop(struct trm_supervisor *s)
+void trm_supervisor_send_stop(struct agent *agent)
 {
+    const struct trm_supervisor *s = agent->supervisor;
     struct trm_message message = {.type = TRM_MESSAGE_STOP, .attempt = s->claim.attempt};
 
+    if (s->state == TRM_RUN_STOPPING && node_of(agent)->ranks > 0)
+        trm_supervisor_send(agent, &message);
+}
+
+void trm_supervisor_ask_stop(struct trm_supervisor *s)
+{
     if (s->launched_ns == 0 && !s->recovering) { /* nothing has begun */
         trm_supervisor_end_with(s, TRM_EXIT_REQUEUE, "stopped on request, before the first step");
         trm_supervisor_event(s, TRM_EVENT_JOB_STOPPED);
         return;
     }
     for (int i = 0; i < s->nodes.count; i++)
-        if (s->nodes.items[i].ranks > 0)
-            trm_supervisor_send(&s->agents[i], &message);
+        trm_supervisor_send_stop(&s->agents[i]);
 }
 
 void trm_supervisor_kill_mpirun(struct trm_supervisor *s)

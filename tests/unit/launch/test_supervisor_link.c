@@ -71,11 +71,32 @@ static void an_answer_to_a_check_that_was_lost_is_asked_for_again(void **state)
     finish(&run);
 }
 
+/* The ranks of a run whose connections are all made anew would train on. */
+static void a_stop_that_was_lost_is_said_again(void **state)
+{
+    struct fake_run run;
+    struct fake_agent old;
+
+    (void)state;
+    begin(&run);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
+    fake_run_step(&run, 1);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"recovered\",\"attempt\":1"));
+    kill(run.supervisor, SIGTERM);
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_STOP] == 1);
+    connect_anew(&run, 1, &old);
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_STOP] == 2);
+    fake_run_exit(&run, TRM_EXIT_REQUEUE);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_REQUEUE);
+    fake_run_destroy(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_begin_that_was_lost_is_said_again),
         cmocka_unit_test(an_answer_to_a_check_that_was_lost_is_asked_for_again),
+        cmocka_unit_test(a_stop_that_was_lost_is_said_again),
     };
 
     signal(SIGPIPE, SIG_IGN);
