@@ -391,11 +391,23 @@ static bool look_for_unseen_end(struct trm_supervisor *s, int64_t now_ns)
     return true;
 }
 
+/* mpirun's end may overtake the records that explain it. With a code of our own, or none, ranks
+ * left by themselves, and all have a record: it comes, or its node is lost. */
+static int64_t records_limit_ns(const struct trm_supervisor *s)
+{
+    bool left = s->mpirun_signal == 0 && is_final((int)s->mpirun_status) &&
+                (s->mpirun_status == TRM_EXIT_OK ||
+                 (s->mpirun_status >= TRM_EXIT_USAGE && s->mpirun_status <= TRM_EXIT_CONFIG));
+    int64_t lease_ns = s->config->lease_ms * 1000000;
+
+    return left && lease_ns > RECORDS_LIMIT_NS ? lease_ns : RECORDS_LIMIT_NS;
+}
+
 void trm_supervisor_job_tick(struct trm_supervisor *s, int64_t now_ns)
 {
     if (s->launched_ns > 0 && (look_for_end(s) || look_for_unseen_end(s, now_ns)))
         return;
-    if (s->mpirun_ended && now_ns - s->mpirun_ended_ns > RECORDS_LIMIT_NS) {
+    if (s->mpirun_ended && now_ns - s->mpirun_ended_ns > records_limit_ns(s)) {
         struct fault fault = trm_supervisor_fault_init(FAULT_LAUNCHER);
         char text[256];
         fault.sign_ns = s->mpirun_ended_ns;

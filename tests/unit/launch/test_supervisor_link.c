@@ -1,6 +1,8 @@
 /* Connections that a node makes anew before its supervisor has noticed that the old one is dead:
- * what was said over that one may have been lost. */
+ * what was said over that one may have been lost. And words that come late. */
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "base/status.h"
 #include "fake_run.h"
@@ -91,12 +93,51 @@ static void a_stop_that_was_lost_is_said_again(void **state)
     fake_run_destroy(&run);
 }
 
+static bool is_gone(pid_t pid)
+{
+    return kill(pid, 0) != 0;
+}
+
+/* mpirun's end is heard of at once, and what ranks did last once their nodes have said it. */
+static void records_that_mpirun_ends_before_are_waited_for(void **state)
+{
+    static const int codes[] = {TRM_EXIT_OK, TRM_EXIT_REQUEUE};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct fake_run run;
+        char launcher[128], path[TRM_PATH_BYTES], *text = NULL;
+        size_t bytes;
+        snprintf(launcher, sizeof launcher,
+                 "while [ ! -e $FAKE_RUN/go ]; do sleep 0.05; done; exit %d", codes[i]);
+        fake_run_create(&run, 2, 1, BEAT_MS);
+        fake_run_supervise(&run, 2, launcher, calm);
+        fake_run_join(&run, 0, 2);
+        FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
+        fake_run_step(&run, 1);
+        FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"recovered\",\"attempt\":1"));
+        snprintf(path, sizeof path, "%s/launches", run.root);
+        assert_int_equal(trm_file_read_all(path, 64, &text, &bytes, NULL), TRM_OK);
+        snprintf(path, sizeof path, "%s/go", run.root);
+        assert_int_equal(trm_file_write_all(path, "", 0, false, NULL), TRM_OK);
+        FAKE_RUN_WAIT(&run, is_gone((pid_t)atoi(text)));
+        free(text);
+        int64_t number = run.agents[0].number;
+        FAKE_RUN_WAIT(&run, run.agents[0].number > number + 20); /* beats of ranks that run */
+        fake_run_exit(&run, codes[i]);
+        assert_int_equal(fake_run_end(&run), codes[i]);
+        assert_false(fake_run_tells(&run, "\"event\":\"fault\""));
+        fake_run_destroy(&run);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_begin_that_was_lost_is_said_again),
         cmocka_unit_test(an_answer_to_a_check_that_was_lost_is_asked_for_again),
         cmocka_unit_test(a_stop_that_was_lost_is_said_again),
+        cmocka_unit_test(records_that_mpirun_ends_before_are_waited_for),
     };
 
     signal(SIGPIPE, SIG_IGN);
