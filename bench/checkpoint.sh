@@ -19,24 +19,10 @@ echo "machine: $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(npr
 for ranks in 2 4; do "$bin/bench/bench_checkpoint_writers" "$work" "$rounds" "$ranks"; done
 
 [ "${TRIREME_BENCH_STALL:-1}" = 1 ] || exit 0
-cat LICENSE docs/*.md >"$work/text"
-while [ "$(stat -c %s "$work/text")" -lt 2000000 ]; do cat "$work/text" "$work/text" >"$work/more"; mv "$work/more" "$work/text"; done
-"$bin/bin/trireme" data prepare "$work/text" -o "$work/text.bin" >/dev/null
+. bench/lib.sh
+bench_text "$work" "$bin/bin/trireme"
 mpirun --bind-to none --oversubscribe -np 1 "$bin/bin/trireme-train" examples/configs/gpt2-124m.yaml \
     --train-data-path "$work/text.bin" --run-dir "$work/run" --seq-length 256 --mbs 4 --gbs 4 --lanes 1 \
     --train-iters $((10 * rounds + 5)) --lr-decay-iters 100000 --eval-iters 0 --save-interval 10 \
     --keep-latest 1 >"$work/out" 2>"$work/err" || { cat "$work/err"; exit 1; }
-python3 - "$work" <<'PY'
-import json, re, statistics, sys
-work = sys.argv[1]
-units = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-# The last save ends the run, so it is no asynchronous one.
-stalls = [float(n) * units[u] for n, u in
-          re.findall(r"training stood still for ([\d.]+) (us|ms|s)$", open(work + "/err").read(), re.M)][:-1]
-steps = [json.loads(line)["step_ms"] / 1e3 for line in open(work + "/run/metrics.jsonl") if '"loss"' in line][1:]
-step = statistics.median(steps)
-ratios = sorted(stall / (10 * step) for stall in stalls)
-print("stall per save: %.0f ms (%.0f to %.0f), step %.0f ms: %.2f %% of 10 steps (%.2f to %.2f)" % (
-    1e3 * statistics.median(stalls), 1e3 * min(stalls), 1e3 * max(stalls), 1e3 * step,
-    100 * statistics.median(ratios), 100 * ratios[0], 100 * ratios[-1]))
-PY
+python3 bench/stall.py "$work/err" "$work/run/metrics.jsonl"

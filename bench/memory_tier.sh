@@ -16,8 +16,8 @@ launch=(mpirun --bind-to none --oversubscribe --mca btl_vader_single_copy_mechan
 
 "${launch[@]}" "$bin/bench/bench_memory_tier" 16
 
-cat LICENSE docs/*.md README.md >"$work/text"
-"$bin/bin/trireme" data prepare "$work/text" -o "$work/text.bin" >/dev/null
+. bench/lib.sh
+bench_text "$work" "$bin/bin/trireme"
 nodes=()
 for ((i = 0; i < ranks; i++)); do nodes+=("$work/n$i"); done
 mkfifo "$work/to_agent"

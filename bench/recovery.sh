@@ -31,12 +31,8 @@ trap 'code=$?; set +e; hosts_down; rm -rf "$work"; exit $code' EXIT
 trap 'exit 143' INT TERM HUP
 
 echo "machine: $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores; load $(cut -d' ' -f1-3 /proc/loadavg); $rounds rounds"
-cat LICENSE docs/*.md README.md >"$work/text"
-while [ "$(stat -c %s "$work/text")" -lt 2000000 ]; do
-    cat "$work/text" "$work/text" >"$work/more"
-    mv "$work/more" "$work/text"
-done
-"$TRIREME_BIN/trireme" data prepare "$work/text" -o "$work/text.bin" >/dev/null
+. bench/lib.sh
+bench_text "$work" "$TRIREME_BIN/trireme"
 
 # A node that dies without a word is given up when its lease is over; a rank that stands still after
 # the other time.

@@ -13,12 +13,8 @@ trap 'rm -rf "$work"' EXIT
 cores=$(nproc)
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
-cat LICENSE docs/*.md README.md >"$work/text"
-while [ "$(stat -c %s "$work/text")" -lt 2000000 ]; do
-    cat "$work/text" "$work/text" >"$work/more"
-    mv "$work/more" "$work/text"
-done
-"$bin/bin/trireme" data prepare "$work/text" -o "$work/text.bin" >/dev/null
+. bench/lib.sh
+bench_text "$work" "$bin/bin/trireme"
 
 echo "machine: $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $cores cores; $steps steps after the first"
 printf '%-28s %6s %8s %12s %10s %10s %10s %7s\n' model ranks threads 'tokens/s' 'ms (med)' 'GFLOP/s' 'peak' ratio
