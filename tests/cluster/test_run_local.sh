@@ -1,37 +1,10 @@
 #!/bin/bash
-# `trireme run` on this machine alone: it needs neither hosts nor root.
+# `trireme run` on this machine alone.
 set -euo pipefail
-. "$TRIREME_SOURCE/tests/train/lib.sh"
-make_text
-trireme=$TRIREME_BIN/trireme
-faulty=$TRIREME_BIN/../tests/trireme-train-faults
-export TMPDIR=$scratch/local
-mkdir "$TMPDIR"
+. "$TRIREME_SOURCE/tests/cluster/local.sh"
 cat >>"$scratch/tiny.yaml" <<'YAML'
 recovery: {heartbeat_interval_ms: 50, lease_ms: 1000, progress_timeout_floor_ms: 1500, memory_interval: 1}
 YAML
-
-# run NAME RANKS [--key value ...]: supervised; its exit code.
-run() {
-    local name=$1 ranks=$2
-    shift 2
-    TRIREME_TRAINER=${TRAINER:-$TRIREME_BIN/trireme-train} "$trireme" run --np "$ranks" "$scratch/tiny.yaml" \
-        --train-data-path "$scratch/text.bin" --run-dir "$scratch/$name" "$@" \
-        >"$scratch/$name.out" 2>"$scratch/$name.err" </dev/null
-}
-
-# must_end NAME CODE ...: the same, with that exit code.
-must_end() {
-    local name=$1 wanted=$2 code=0
-    shift 2
-    run "$name" "$@" || code=$?
-    [ "$code" = "$wanted" ] || { cat "$scratch/$name.err"; fail "$name exited $code, not $wanted"; }
-}
-
-tell() { # NAME EVENT...
-    python3 "$TRIREME_SOURCE/tests/cluster/events.py" "$scratch/$1/events.jsonl" "${@:2}" ||
-        { cat "$scratch/$1.err"; fail "events.jsonl of $1 does not tell what happened"; }
-}
 
 must_train plain 2
 must_end quiet 0 2

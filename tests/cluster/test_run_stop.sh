@@ -1,38 +1,13 @@
 #!/bin/bash
 # Asked to stop in every phase, bad numbers, and deaths in a collective, under `trireme run` on this
-# machine: it needs neither hosts nor root.
+# machine.
 set -euo pipefail
-. "$TRIREME_SOURCE/tests/train/lib.sh"
-make_text
-trireme=$TRIREME_BIN/trireme
-faulty=$TRIREME_BIN/../tests/trireme-train-faults
-export TMPDIR=$scratch/local TRIREME_FAULT_DIR=$scratch
-mkdir "$TMPDIR"
+. "$TRIREME_SOURCE/tests/cluster/local.sh"
+TRAINER=$faulty
 cat >>"$scratch/tiny.yaml" <<'YAML'
 recovery: {heartbeat_interval_ms: 50, lease_ms: 2000, memory_interval: 1}
 YAML
 numbers=(--train-iters 40 --save-interval 10 --eval-interval 10 --eval-iters 1)
-
-# run NAME RANKS [--key value ...]: supervised; its exit code.
-run() {
-    local name=$1 ranks=$2
-    shift 2
-    TRIREME_TRAINER=$faulty "$trireme" run --np "$ranks" "$scratch/tiny.yaml" \
-        --train-data-path "$scratch/text.bin" --run-dir "$scratch/$name" "$@" \
-        >"$scratch/$name.out" 2>"$scratch/$name.err" </dev/null
-}
-
-must_end() { # NAME CODE RANKS [--key value ...]
-    local name=$1 wanted=$2 code=0
-    shift 2
-    run "$name" "$@" || code=$?
-    [ "$code" = "$wanted" ] || { cat "$scratch/$name.err"; fail "$name exited $code, not $wanted"; }
-}
-
-tell() { # NAME EVENT...
-    python3 "$TRIREME_SOURCE/tests/cluster/events.py" "$scratch/$1/events.jsonl" "${@:2}" ||
-        { cat "$scratch/$1.err"; fail "events.jsonl of $1 does not tell what happened"; }
-}
 
 # stopped SIGNAL PHASE STEP: a run whose rank 1 is parked there when the supervisor gets the signal. It
 # saves, leaves with 75, and the same command ends with the weights of a run that nothing happened to.
