@@ -87,15 +87,21 @@ static double product_peak(struct trm_device *dev, int64_t side)
                : 0;
 }
 
-/* MFU by clock and multiprocessors. */
-static void print_peak(const struct trm_device *dev, double tflops)
+/* TFLOP/s by clock and multiprocessors; 0: not known. Of the device itself: what times its ops has
+ * a table of its own, and so is no GPU to trm_cuda_describe. */
+static double peak_of(const struct trm_device *dev)
 {
     struct trm_cuda_properties p;
-    char gpu[256];
-    double peak = 0;
 
-    if (trm_cuda_describe(dev, TRM_BF16, &p))
-        peak = (double)p.multiprocessors * p.clock_mhz * p.flops_per_clock / 1e6;
+    return trm_cuda_describe(dev, TRM_BF16, &p)
+               ? (double)p.multiprocessors * p.clock_mhz * p.flops_per_clock / 1e6
+               : 0;
+}
+
+static void print_peak(const struct trm_device *dev, double tflops, double peak)
+{
+    char gpu[256];
+
     trm_device_describe(dev, gpu, sizeof gpu);
     if (peak > 0)
         printf("       %s; MFU %.1f %% of the %.1f TFLOP/s of its attributes\n", gpu,
@@ -203,7 +209,7 @@ int main(int argc, char **argv)
     }
     if (trm_device_cuda(&dev, 0, &err) != TRM_OK)
         return fail(&err);
-    const double peak = product_peak(&dev, model->peak_side);
+    const double peak = product_peak(&dev, model->peak_side), of_attributes = peak_of(&dev);
     struct op_times *times = op_times_open(&dev);
     int32_t *tokens = malloc((size_t)batch * (size_t)model->seq_length * 2 * sizeof *tokens);
     snprintf(yaml, sizeof yaml,
@@ -226,7 +232,7 @@ int main(int argc, char **argv)
         "adamw %.0f of copy's %.0f GB/s  memory %.1f GiB  loss %.3f\n",
         model->name, batch, seconds * 1e3, rate, tflops, 100 * tflops / peak, peak, update, copy,
         (double)t.arena.capacity / 0x1p30, loss);
-    print_peak(&dev, tflops);
+    print_peak(&dev, tflops, of_attributes);
     if (break_down(&t, times, tokens, peak * 1e12, copy * 1e9, &err) != TRM_OK)
         return fail(&err);
     bare_trainer_close(&t);

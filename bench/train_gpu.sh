@@ -35,5 +35,5 @@ mpirun --allow-run-as-root --bind-to none -np 1 build/cuda/bin/trireme-train exa
     --device cuda --precision bf16 --train-data-path "$work/text.bin" --run-dir "$work/run" --mbs 32 --gbs 32 --lanes 1 \
     --train-iters 65 --lr-decay-iters 100000 --eval-iters 0 --save-interval 10 --keep-latest 1 \
     >"$work/out" 2>"$work/err" || { cat "$work/err"; exit 1; }
-grep 'step     65/65' "$work/err" | tail -n 1
+grep 'step     65/65' "$work/out"
 python3 bench/stall.py "$work/err" "$work/run/metrics.jsonl"
