@@ -62,9 +62,18 @@ static void *allocate(size_t bytes)
     return memory;
 }
 
+/* Copies from pageable memory may end after the call, sets do so anyway (CUDA runtime API, "API
+ * synchronization behavior"), and the communicators' streams don't wait for the default stream. */
 static void upload(void *to, const void *from, size_t bytes)
 {
     assert_int_equal(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice), cudaSuccess);
+    assert_int_equal(cudaDeviceSynchronize(), cudaSuccess);
+}
+
+static void clear(void *data, size_t bytes)
+{
+    assert_int_equal(cudaMemset(data, 0, bytes), cudaSuccess);
+    assert_int_equal(cudaDeviceSynchronize(), cudaSuccess);
 }
 
 static void download(void *to, const void *from, size_t bytes)
@@ -84,7 +93,7 @@ static void blocks_of_one_rank_go_to_their_places(void **state)
     assert_int_equal(trm_comm_all_gather(world->device, from, to, BYTES, NULL, NULL), TRM_OK);
     download(back, to, BYTES);
     assert_memory_equal(back, host, BYTES);
-    assert_int_equal(cudaMemset(to, 0, BYTES), cudaSuccess);
+    clear(to, BYTES);
     assert_int_equal(trm_comm_all_to_all(world->device, from, to, BYTES, NULL, NULL), TRM_OK);
     download(back, to, BYTES);
     assert_memory_equal(back, host, BYTES);
