@@ -152,13 +152,19 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
 {
     (void)handle;
     (void)c;
-    if (a->type != b->type || (d->type != CUDA_R_32F && d->type != a->type) ||
-        !has_epilogue(desc, d))
+    if (a->type != b->type || (d->type != CUDA_R_32F && d->type != a->type))
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    *count = most < ALGORITHMS ? most : ALGORITHMS;
+    /* Members of the list need not be algorithms: the last of a long one, or, where there is no
+     * such epilogue, all. */
+    const int good = has_epilogue(desc, d) ? ALGORITHMS : 0;
+    *count = most <= ALGORITHMS ? most : ALGORITHMS + 1;
     for (int i = 0; i < *count; i++)
-        found[i].algo = (cublasLtMatmulAlgo_t){
-            {(uint64_t)i, preference->a_bytes, preference->b_bytes, preference->d_bytes}};
+        found[i] =
+            i < good
+                ? (cublasLtMatmulHeuristicResult_t){{{(uint64_t)i, preference->a_bytes,
+                                                      preference->b_bytes, preference->d_bytes}},
+                                                    CUBLAS_STATUS_SUCCESS}
+                : (cublasLtMatmulHeuristicResult_t){{{~(uint64_t)0}}, CUBLAS_STATUS_NOT_SUPPORTED};
     return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -10,6 +10,17 @@
 _Static_assert(sizeof(cublasLtMatmulAlgo_t) == TRM_CUDA_ALGORITHM_WORDS * sizeof(uint64_t),
                "the library's algorithm is what a choice holds");
 
+/* Only a result whose state is success is one (cublasLt.h, cublasLtMatmulHeuristicResult_t). */
+static int keep_good(cublasLtMatmulHeuristicResult_t *found, int count)
+{
+    int good = 0;
+
+    for (int i = 0; i < count; i++)
+        if (found[i].state == CUBLAS_STATUS_SUCCESS)
+            found[good++] = found[i];
+    return good;
+}
+
 /* The library's suggestions, best first, all of which give the same bits run after run: those that
  * split the inner dimension with atomics are left out. None is no error here. */
 static int suggest(struct trm_device *dev, const struct trm_cuda_call *call,
@@ -44,7 +55,7 @@ static int suggest(struct trm_device *dev, const struct trm_cuda_call *call,
     const cublasStatus_t status =
         cublasLtMatmulAlgoGetHeuristic(trm_cuda_of(dev)->blas, &c.product, &c.left, &c.right,
                                        &c.out, &c.out, &preference, most, found, &count);
-    return status == CUBLAS_STATUS_SUCCESS ? count : 0;
+    return status == CUBLAS_STATUS_SUCCESS ? keep_good(found, count) : 0;
 }
 
 /* Milliseconds of SEARCH_RUNS products; infinite when the algorithm fails. */
