@@ -29,16 +29,31 @@ static void drain(struct nccl_family *family)
             nanosleep(&pause, NULL);
 }
 
-/* One group for all: aborting them one after the other can wait for a kernel of the next. */
-void trm_nccl_abort_all(struct nccl_family *family)
+/* One group for all: aborting them one after the other can wait for a kernel of the next. False
+ * when there is none. */
+static bool abort_group(struct nccl_family *family)
 {
+    bool any = false;
+
     ncclGroupStart();
     for (struct nccl_state *s = family->members; s; s = s->next) {
-        if (s->handle)
-            ncclCommAbort(s->handle);
+        ncclComm_t handle = __atomic_load_n(&s->handle, __ATOMIC_ACQUIRE);
+        if (!handle)
+            continue;
+        ncclCommAbort(handle);
         s->handle = NULL;
+        any = true;
     }
     ncclGroupEnd();
+    return any;
+}
+
+/* Aborting a communicator that is being split ends the split, and NCCL's thread writes the child's
+ * handle at the end of a split that fails, too: what has one only now is in the next group. */
+void trm_nccl_abort_all(struct nccl_family *family)
+{
+    while (abort_group(family))
+        continue;
     drain(family);
 }
 

@@ -267,6 +267,8 @@ static void make_child(struct ncclComm *parent)
 
 static bool split(struct ncclComm *comm)
 {
+    if (deaf)
+        return false;
     if (comm->phase == 0) {
         comm->request_count = 0;
         memcpy(&comm->facts[(size_t)comm->rank * 2], comm->mine, sizeof comm->mine);
@@ -279,6 +281,14 @@ static bool split(struct ncclComm *comm)
         comm->phase = 1;
     }
     return messages_done(comm);
+}
+
+/* What an abort leaves of a split that is under way: a child that is good for nothing but to be
+ * aborted, too, and its handle in its place. */
+static void end_split(struct ncclComm *parent)
+{
+    if (parent->job.step == split && parent->mine[0] != NCCL_SPLIT_NOCOLOR)
+        *parent->child_place = fake_nccl_make(0, 1, 0);
 }
 
 static void split_end(struct ncclComm *comm)
@@ -354,6 +364,7 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm)
 ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
     fake_nccl_must_live(comm);
+    end_split(comm);
     bury(comm);
     aborts.communicators++;
     if (fake_nccl_group_depth > 0)

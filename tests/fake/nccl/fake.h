@@ -11,7 +11,8 @@
  *   that is gone is never reported;
  * - work on a stream runs in its turn, messages of one pair of ranks match in their order;
  * - an abort ends what the device still does for the communicator, and its handle is gone; using it
- *   afterwards ends the process;
+ *   afterwards ends the process; of a split that it ends, the child's handle comes nevertheless,
+ * and is to be aborted, too;
  * - float sums are added from the last rank down, which is not the order of our tree.
  *
  * MPI must be started (collectives/mpi) and may have 2^31 - 1 as its largest tag, as Open MPI's
@@ -34,8 +35,8 @@ struct fake_aborts fake_nccl_aborts(void);
 /* Communicators that are neither destroyed nor aborted. */
 int fake_nccl_alive(void);
 
-/* From now on this process doesn't join a communicator that is being formed: its peers and itself
- * wait for ever. */
+/* From now on this process doesn't join a communicator that is being formed or split: its peers and
+ * itself wait for ever. */
 void fake_nccl_be_deaf(bool now);
 
 /* The number of the newest communicator of this process, from 0. */

@@ -110,6 +110,25 @@ static void a_rank_that_does_not_join_is_noticed_by_the_deadline(void **state)
     assert_on_all_ranks(world->host, ok && fake_nccl_alive() == alive);
 }
 
+static void a_rank_that_does_not_take_part_in_a_split_is_noticed_by_the_deadline(void **state)
+{
+    struct device_world *world = *state;
+    struct family f = {.base = world, .host = world->host};
+    struct trm_nccl_settings settings = short_settings(&f);
+    struct trm_comm *part = NULL;
+    struct trm_error err = {0};
+    int alive = fake_nccl_alive();
+    settings.init_timeout_ms = SHORT_MS;
+    bool ok = trm_nccl_start(world->host, &settings, &f.device, NULL) == TRM_OK;
+    fake_nccl_be_deaf(world->host->rank == world->host->size - 1);
+    ok = ok && trm_comm_split(f.device, 0, 0, &part, &err) == TRM_ERR_TIMEOUT && !part;
+    fake_nccl_be_deaf(false);
+    ok = ok && strstr(err.text, "splitting a communicator") && f.told.times == 1;
+    ok = ok && trm_comm_barrier(f.device, NULL, NULL) == TRM_ERR_TIMEOUT;
+    trm_comm_destroy(f.device);
+    assert_on_all_ranks(world->host, ok && fake_nccl_alive() == alive);
+}
+
 static void a_rank_that_does_not_start_an_operation_is_noticed_by_the_deadline(void **state)
 {
     struct family *f = begin(state);
@@ -208,6 +227,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rank_that_does_not_join_is_noticed_by_the_deadline),
+        cmocka_unit_test(a_rank_that_does_not_take_part_in_a_split_is_noticed_by_the_deadline),
         cmocka_unit_test(a_rank_that_does_not_start_an_operation_is_noticed_by_the_deadline),
         cmocka_unit_test(settling_has_the_deadline_of_the_newest_operation),
         cmocka_unit_test(an_error_that_nccl_reports_ends_the_whole_family),
