@@ -324,9 +324,41 @@ static void begin_tick(struct trm_supervisor *s, int64_t now_ns)
     trm_supervisor_fault(s, &fault);
 }
 
-static void start_tick(struct trm_supervisor *s, int64_t now_ns)
+static bool is_starting(const struct trm_supervisor *s)
 {
-    int up = 0, stepped = 0, loading = 0, ranks = total_ranks(s);
+    return s->state == TRM_RUN_LAUNCHING || (s->state == TRM_RUN_STOPPING && !s->up_ns);
+}
+
+/* Ranks, by how far they have come. */
+struct start {
+    int up, stepped, loading;
+};
+
+/* Tells when all ranks make steps; or did, and have left since the last look. */
+static struct start note_start(struct trm_supervisor *s, int64_t now_ns)
+{
+    struct start start = {0};
+
+    for (int i = 0; i < s->nodes.count; i++)
+        for (int r = 0; r < s->agents[i].report_count; r++) {
+            const struct trm_rank_report *report = &s->agents[i].reports[r];
+            if (report->state == TRM_FLIGHT_EMPTY)
+                continue;
+            start.loading += report->phase == TRM_PHASE_LOAD;
+            start.up += report->resumed_step >= 0;
+            start.stepped += report->resumed_step >= 0 && report->step > report->resumed_step;
+            if (report->resumed_step >= 0)
+                s->resumed_step = report->resumed_step;
+        }
+    if (start.up == total_ranks(s) && s->up_ns == 0)
+        s->up_ns = now_ns;
+    if (start.stepped == total_ranks(s))
+        trm_supervisor_stepping(s, now_ns);
+    return start;
+}
+
+static void start_tick(struct trm_supervisor *s, const struct start *start, int64_t now_ns)
+{
     int64_t limit_ms = s->config->start_timeout_ms, io_ms = s->config->io_timeout_ms;
     struct fault fault;
 
@@ -334,32 +366,15 @@ static void start_tick(struct trm_supervisor *s, int64_t now_ns)
         begin_tick(s, now_ns);
         return;
     }
-    for (int i = 0; i < s->nodes.count; i++)
-        for (int r = 0; r < s->agents[i].report_count; r++) {
-            const struct trm_rank_report *report = &s->agents[i].reports[r];
-            if (report->state == TRM_FLIGHT_EMPTY)
-                continue;
-            loading += report->phase == TRM_PHASE_LOAD;
-            up += report->resumed_step >= 0;
-            stepped += report->resumed_step >= 0 && report->step > report->resumed_step;
-            if (report->resumed_step >= 0)
-                s->resumed_step = report->resumed_step;
-        }
-    if (up == ranks && s->up_ns == 0)
-        s->up_ns = now_ns;
-    if (stepped == ranks) {
-        trm_supervisor_stepping(s, now_ns);
-        return;
-    }
-    if (loading > 0) /* for storage, there is more patience */
+    if (start->loading > 0) /* for storage, there is more patience */
         limit_ms = io_ms == 0 ? INT64_MAX / 1000000 : limit_ms + io_ms;
     if (now_ns - s->launched_ns < limit_ms * 1000000)
         return;
     fault = trm_supervisor_fault_init(FAULT_START);
     fault.sign_ns = s->launched_ns;
     snprintf(fault.cause, sizeof fault.cause,
-             "%d of %d ranks came up, and %d made a step, in %.1f s", up, ranks, stepped,
-             (double)(now_ns - s->launched_ns) / 1e9);
+             "%d of %d ranks came up, and %d made a step, in %.1f s", start->up, total_ranks(s),
+             start->stepped, (double)(now_ns - s->launched_ns) / 1e9);
     trm_supervisor_name_culprit(s, &fault);
     trm_supervisor_fault(s, &fault);
 }
@@ -405,6 +420,10 @@ static int64_t records_limit_ns(const struct trm_supervisor *s)
 
 void trm_supervisor_job_tick(struct trm_supervisor *s, int64_t now_ns)
 {
+    struct start start = {0};
+
+    if (s->launched_ns > 0 && is_starting(s))
+        start = note_start(s, now_ns);
     if (s->launched_ns > 0 && (look_for_end(s) || look_for_unseen_end(s, now_ns)))
         return;
     if (s->mpirun_ended && now_ns - s->mpirun_ended_ns > records_limit_ns(s)) {
@@ -421,8 +440,8 @@ void trm_supervisor_job_tick(struct trm_supervisor *s, int64_t now_ns)
         trm_supervisor_fault(s, &fault);
         return;
     }
-    if (s->state == TRM_RUN_LAUNCHING || (s->state == TRM_RUN_STOPPING && !s->up_ns))
-        start_tick(s, now_ns);
+    if (is_starting(s))
+        start_tick(s, &start, now_ns);
     if (s->state == TRM_RUN_RUNNING || s->state == TRM_RUN_STOPPING ||
         s->state == TRM_RUN_LAUNCHING)
         trm_supervisor_watch_tick(s, now_ns);

@@ -93,6 +93,24 @@ static void a_stop_that_was_lost_is_said_again(void **state)
     fake_run_destroy(&run);
 }
 
+/* Nothing was heard of it between its first step and its last: it is told as any other. */
+static void an_attempt_that_was_over_before_it_was_looked_at_is_told_whole(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
+    for (int i = 0; i < 2; i++) {
+        run.reports[i].resumed_step = 0;
+        run.reports[i].step = 7;
+    }
+    fake_run_exit(&run, TRM_EXIT_OK);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_OK);
+    assert_true(fake_run_tells(&run, "\"event\":\"recovered\",\"attempt\":1"));
+    fake_run_destroy(&run);
+}
+
 static bool is_gone(pid_t pid)
 {
     return kill(pid, 0) != 0;
@@ -138,6 +156,7 @@ int main(void)
         cmocka_unit_test(an_answer_to_a_check_that_was_lost_is_asked_for_again),
         cmocka_unit_test(a_stop_that_was_lost_is_said_again),
         cmocka_unit_test(records_that_mpirun_ends_before_are_waited_for),
+        cmocka_unit_test(an_attempt_that_was_over_before_it_was_looked_at_is_told_whole),
     };
 
     signal(SIGPIPE, SIG_IGN);
