@@ -221,6 +221,14 @@ static void on_kill(struct trm_agent *agent, const struct trm_message_kill *kill
         trm_agent_send(agent, &dead);
 }
 
+static void on_stop(struct trm_agent *agent, int64_t attempt)
+{
+    if (attempt != agent->attempt)
+        return;
+    trm_agent_ranks_ask_stop(agent->ranks);
+    trm_log(agent->log, TRM_LOG_INFO, "asked to stop attempt %" PRId64 ": its ranks know", attempt);
+}
+
 static void on_message(struct trm_link *link, struct trm_message *message, void *context)
 {
     struct trm_agent *agent = context;
@@ -236,8 +244,7 @@ static void on_message(struct trm_link *link, struct trm_message *message, void 
         on_kill(agent, &message->kill);
         break;
     case TRM_MESSAGE_STOP:
-        if (message->attempt == agent->attempt)
-            trm_agent_ranks_ask_stop(agent->ranks);
+        on_stop(agent, message->attempt);
         break;
     case TRM_MESSAGE_CHECK:
         check_health(agent, &message->check);

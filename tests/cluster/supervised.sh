@@ -61,6 +61,16 @@ must_tell() {
         { cat "$scratch/$name.err"; fail "events.jsonl of $name does not tell what happened"; }
 }
 
+# ranks_know NAME: the rank $parked_host and $parked_attempt are of is asked to stop, and does so at the
+# step behind the one in which it is released. That the supervisor was asked says less: the few steps
+# that are left may be over sooner than its word arrives.
+ranks_know() {
+    local key
+    key=$(grep -o '[0-9a-f]\{16\}' "$scratch/$1/supervisor/run.json")
+    hosts_exec "$parked_host" grep -qs "asked to stop attempt $parked_attempt: its ranks know" \
+        "/tmp/trireme-$key-$parked_host/agent.log"
+}
+
 # strike ACTION: what a person or fate does to the host $parked_host, on which a rank is parked.
 strike() {
     case $1 in

@@ -73,6 +73,7 @@ hosts_boot node2
 wait_until 30 "node2 is back" grep -q '"node":"node2","text":"node2 is back"' "$scratch/shrunk/events.jsonl"
 release 1 40 forward
 wait_until 30 "the run is asked to save, and to grow" has_events shrunk stop 1
+wait_until 30 "its ranks know" ranks_know shrunk
 release 1 290 forward # should it have come so far
 wait $run || { cat "$scratch/shrunk.err"; fail "the run that shrank ended badly"; }
 same long shrunk "a run that shrank and grew again"

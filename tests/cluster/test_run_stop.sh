@@ -22,8 +22,10 @@ stopped() {
         sleep 0.02
     done
     kill -"$signal" $supervisor
-    until grep -q 'asked to stop' "$scratch/$name.err"; do
-        [ $SECONDS -lt $end ] || fail "the supervisor did not take the signal"
+    # Not when the supervisor has taken the signal: the few steps that are left may be over sooner than
+    # its word arrives.
+    until grep -qs 'asked to stop attempt 1: its ranks know' "$TMPDIR"/trireme-*/agent.log; do
+        [ $SECONDS -lt $end ] || fail "the ranks are not asked to stop"
         sleep 0.02
     done
     touch "$mark.release"

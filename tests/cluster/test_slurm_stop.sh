@@ -20,6 +20,7 @@ time_limit() {
     TRAINER=$(faulty_trainer "1,7,optimizer,1,park") submit_run limit --time=1 --signal=B:USR1@55
     parked 1 7 optimizer
     wait_until 60 "the time limit comes near" has_events limit stop 1
+    wait_until 30 "the ranks of limit know" ranks_know limit
     release 1 7 optimizer
     job_ends limit "$job" COMPLETED
     job_restarts "$job" 1 || fail "the job started again $(job_field "$job" Restarts) times"
@@ -48,6 +49,7 @@ preempt() {
         [ "$phase" != startup ] || parked 0 0 startup
         on_slurm scancel --signal=TERM "$job"
         wait_until 30 "the stop in $phase is told" has_events "$tested" stop $((i + 1))
+        wait_until 30 "the ranks that stop in $phase know" ranks_know "$tested"
         release 1 "$step" "$phase"
         [ "$phase" != startup ] || release 0 0 startup
         wait_until 60 "the job stopped in $phase is requeued" job_restarts "$job" $((i + 1))
@@ -67,8 +69,10 @@ hopeless() {
         [ -e "$scratch/parked.0.0.startup" ] || { sleep 0.1; continue; }
         starts=$((starts + 1))
         [ $starts -lt 5 ] || fail "a job that gets nowhere started $starts times"
+        parked 0 0 startup
         on_slurm scancel --signal=USR1 --batch "$job"
         wait_until 30 "stop $starts is told" has_events hopeless stop $starts
+        wait_until 30 "the ranks of start $starts know" ranks_know hopeless
         release 0 0 startup
         wait_until 60 "start $starts is over" job_left_start "$job" $starts
     done
@@ -133,6 +137,7 @@ parked 1 7 optimizer
 printf '#!/bin/sh\nhostname >%q\n' "$scratch/urgent.ran" >"$scratch/urgent.sh"
 urgent=$(submit "$scratch/urgent.sh" --partition=urgent --nodes=2 --exclusive --output=/dev/null)
 wait_until 60 "preemption is told" has_events preempted stop 1
+wait_until 30 "its ranks know" ranks_know preempted
 [ ! -e "$scratch/urgent.ran" ] || fail "the urgent job did not wait for the grace time"
 release 1 7 optimizer
 job_ends urgent "$urgent" COMPLETED
