@@ -55,26 +55,28 @@ within() {
     wait $job
 }
 
+marks=$scratch # where ranks that are parked leave word: a directory for each run, of several at once
+
 # faulty_trainer FAULTS: prints a program that is trireme-train with those faults (tests/faults/fault.h),
 # however it is started: neither mpirun nor ssh carry the environment to other hosts.
 faulty_trainer() {
     local program
     program=$(mktemp "$scratch/trireme-train.XXXXXX")
-    printf '#!/bin/sh\nexport TRIREME_FAULT=%q TRIREME_FAULT_DIR=%q\nexec %q "$@"\n' "$1" "$scratch" "$faulty" >"$program"
+    printf '#!/bin/sh\nexport TRIREME_FAULT=%q TRIREME_FAULT_DIR=%q\nexec %q "$@"\n' "$1" "$marks" "$faulty" >"$program"
     chmod +x "$program"
     echo "$program"
 }
 
 # parked RANK STEP PHASE: waits until that rank is parked there; sets $parked_host and $parked_attempt.
 parked() {
-    local name=$scratch/parked.$1.$2.$3
+    local name=$marks/parked.$1.$2.$3
     wait_until 60 "rank $1 is parked in $3 of step $2" test -e "$name"
     read -r parked_host _ parked_attempt <"$name"
 }
 
 # release RANK STEP PHASE: lets it go on. forget, after it was killed there.
-release() { touch "$scratch/parked.$1.$2.$3.release"; }
-forget() { rm -f "$scratch/parked.$1.$2.$3"; }
+release() { touch "$marks/parked.$1.$2.$3.release"; }
+forget() { rm -f "$marks/parked.$1.$2.$3"; }
 
 host_is_clean() {
     remains=$(hosts_remains "$1") && [ -z "$remains" ]

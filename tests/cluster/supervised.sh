@@ -124,7 +124,7 @@ fault_string() {
 }
 
 has_parked_or_ended() { # PID NAME
-    [ -e "$scratch/parked.$2" ] || ! kill -0 "$1" 2>/dev/null
+    [ -e "$marks/parked.$2" ] || ! kill -0 "$1" 2>/dev/null
 }
 
 has_faults_or_ended() { # PID NAME AT_LEAST
@@ -149,7 +149,7 @@ suffer() {
             ;;
         esac
         wait_until 60 "$fault strikes" has_parked_or_ended "$run" "$rank.$step.$phase"
-        [ -e "$scratch/parked.$rank.$step.$phase" ] || { cat "$scratch/$name.err"; fail "the run ended before $fault struck"; }
+        [ -e "$marks/parked.$rank.$step.$phase" ] || { cat "$scratch/$name.err"; fail "the run ended before $fault struck"; }
         parked "$rank" "$step" "$phase"
         [ "$parked_attempt" = $number ] || fail "rank $rank is parked in attempt $parked_attempt, not $number"
         local host=$parked_host

@@ -66,7 +66,7 @@ hopeless() {
     write_batch hopeless "${options[@]}"
     TRAINER=$(faulty_trainer "0,0,startup,*,park") submit_run hopeless
     until job_is_over "$job"; do
-        [ -e "$scratch/parked.0.0.startup" ] || { sleep 0.1; continue; }
+        [ -e "$marks/parked.0.0.startup" ] || { sleep 0.1; continue; }
         starts=$((starts + 1))
         [ $starts -lt 5 ] || fail "a job that gets nowhere started $starts times"
         parked 0 0 startup
@@ -125,6 +125,7 @@ runs=()
 for run in time_limit "preempt early startup:0 comm_init:0 forward:1" "preempt late grad_exchange:4 evaluate:8 save:9" hopeless cancelled by_mpirun; do
     (
         trap '[ $? = 0 ] || cat "$scratch/$tested.log"' EXIT
+        marks=$(mktemp -d "$scratch/marks.XXXXXX")
         $run
     ) &
     runs+=($!)
