@@ -195,7 +195,8 @@ TRAINER=$(faulty_trainer "*,*,forward,*,slow:8;*,*,grad_exchange,*,slow:8;*,*,op
 export TRAINER
 arguments=(--train-iters 10000000 --lr-decay-iters 4000 --eval-iters 1 --log-interval 1000)
 run_arguments=("${arguments[@]}" --save-interval 60 --eval-interval 90 --keep-latest 2
-    --min-data-parallel-size 2 --node-wait-ms 30000 --start-timeout-ms 10000)
+    --min-data-parallel-size 2 --node-wait-ms 30000 --start-timeout-ms 10000
+    --lease-ms 800 --progress-timeout-floor-ms 1500) # false alarms are welcome
 
 began_ms=$((${EPOCHREALTIME/[.,]/} / 1000))
 : >"$history"

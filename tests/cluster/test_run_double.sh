@@ -10,7 +10,8 @@ hosts_up 6 head
 all=(node1 node2 node3 node4 node5 node6 head)
 write_hostfile "${all[@]:0:6}"
 export SPARES=2
-arguments=(--train-iters 60 --save-interval 10 --start-timeout-ms 20000)
+# A rank that is parked for as long as this script needs is not to be taken for one that hangs.
+arguments=(--train-iters 60 --save-interval 10 --start-timeout-ms 20000 --progress-timeout-floor-ms 60000)
 must_train quiet 4 "${arguments[@]}"
 
 # begin NAME FAULTS [--key value ...]: in the background; $run.

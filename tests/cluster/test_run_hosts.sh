@@ -10,9 +10,12 @@ all=(node1 node2 node3 node4 head login)
 write_hostfile node1 node2 node3
 must_train quiet 3 --train-iters 60 --save-interval 5
 
+# A rank that is parked for as long as this script needs is not to be taken for one that hangs.
+patient=(--progress-timeout-floor-ms 60000)
+
 # A supervisor that is killed takes its job with it; the next one waits out the leases and goes on.
 run_arguments=(--train-iters 60 --save-interval 5)
-TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise orphan "${run_arguments[@]}" &
+TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise orphan "${run_arguments[@]}" "${patient[@]}" &
 run=$!
 parked 1 23 forward
 kill -9 "$(supervisor_pid)"
@@ -28,10 +31,10 @@ must_tell orphan "begin" "attempt attempt=1" "begin" "attempt attempt=2" "end ex
 pass "after the leases of the first"
 
 # Two supervisors for one run: the newer one wins, and never are there two jobs.
-TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise twice "${run_arguments[@]}" &
+TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise twice "${run_arguments[@]}" "${patient[@]}" &
 first=$!
 parked 1 23 forward
-(supervisor_host=login && must_supervise twice "${run_arguments[@]}")
+(supervisor_host=login OUTPUT=newer && must_supervise twice "${run_arguments[@]}")
 code=0
 wait $first || code=$?
 [ $code = 69 ] || { cat "$scratch/twice.err"; fail "the older supervisor exited $code"; }
@@ -40,7 +43,7 @@ same quiet twice "two supervisors, one run"
 pass "the older supervisor gives way, with 69"
 
 # A link that flaps for less than the time-out, and one that is slow and loses packets: no restart.
-TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise flap "${run_arguments[@]}" --lease-ms 5000 --progress-timeout-floor-ms 20000 &
+TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise flap "${run_arguments[@]}" --lease-ms 5000 "${patient[@]}" &
 run=$!
 parked 1 23 forward
 hosts_cut node2
@@ -52,7 +55,7 @@ wait $run || { cat "$scratch/flap.err"; fail "a short flap ended the run"; }
 same quiet flap "a link that flaps is waited for"
 hosts_delay node2 200 1 7
 write_hostfile node1 node2
-must_supervise far --train-iters 4 --lease-ms 4000 --progress-timeout-floor-ms 8000
+must_supervise far --train-iters 4 --lease-ms 4000 "${patient[@]}"
 hosts_delay node2 0
 [ "$(count_events far fault)" = 0 ] || { cat "$scratch/far.err"; fail "a slow link was taken for a fault"; }
 write_hostfile node1 node2 node3
@@ -63,12 +66,13 @@ same near far "200 ms and 1 % of loss are no fault"
 run_arguments=(--train-iters 300 --save-interval 5)
 must_train long 3 "${run_arguments[@]}"
 TRAINER=$(faulty_trainer "1,23,forward,1,park;1,40,forward,2,park;1,290,forward,2,park") \
-    supervise shrunk "${run_arguments[@]}" --min-data-parallel-size 2 --progress-timeout-floor-ms 60000 &
+    supervise shrunk "${run_arguments[@]}" --min-data-parallel-size 2 "${patient[@]}" &
 run=$!
 parked 1 23 forward
 hosts_kill node2
 forget 1 23 forward
 parked 1 40 forward
+wait_until 30 "two ranks go on" grep -q '"event":"recovered","attempt":2' "$scratch/shrunk/events.jsonl"
 hosts_boot node2
 wait_until 30 "node2 is back" grep -q '"node":"node2","text":"node2 is back"' "$scratch/shrunk/events.jsonl"
 release 1 40 forward
@@ -79,7 +83,7 @@ wait $run || { cat "$scratch/shrunk.err"; fail "the run that shrank ended badly"
 same long shrunk "a run that shrank and grew again"
 must_tell shrunk "fault node=node2" "attempt ranks=2" "recovered" "node node=node2 text~back" "stop ranks=3" "attempt ranks=3" "end exit_code=0"
 pass "and it is told"
-TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise short "${run_arguments[@]}" --node-wait-ms 500 &
+TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise short "${run_arguments[@]}" "${patient[@]}" --node-wait-ms 500 &
 run=$!
 parked 1 23 forward
 hosts_kill node2
@@ -93,7 +97,7 @@ same long short "without a spare and without leave to shrink it ends with 69, an
 
 # A node that failed twice is not used again, though it is back; one that the operator excludes is left.
 write_hostfile node1 node2 node3 node4
-TRAINER=$(faulty_trainer "1,11,forward,1,park;1,21,forward,2,park") SPARES=1 supervise flaps "${run_arguments[@]}" \
+TRAINER=$(faulty_trainer "1,11,forward,1,park;1,21,forward,2,park") SPARES=1 supervise flaps "${run_arguments[@]}" "${patient[@]}" \
     --quarantine-after 1 --exclude-file "$scratch/exclude" --on-event "cat >>$scratch/hook.log" &
 run=$!
 parked 1 11 forward
@@ -117,7 +121,7 @@ same quiet ill "a node that fails the operator's check is left out"
 must_tell ill "node node=node3 text~left.out" "attempt attempt=1 nodes~node4" "end exit_code=0"
 
 # Strangers.
-TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise strange --train-iters 60 --save-interval 5 &
+TRAINER=$(faulty_trainer "1,23,forward,1,park") supervise strange --train-iters 60 --save-interval 5 "${patient[@]}" &
 run=$!
 parked 1 23 forward
 hosts_exec login python3 "$TRIREME_SOURCE/tests/cluster/strangers.py" head "$(supervisor_port)"

@@ -5,7 +5,7 @@ set -euo pipefail
 . "$TRIREME_SOURCE/tests/cluster/local.sh"
 TRAINER=$faulty
 cat >>"$scratch/tiny.yaml" <<'YAML'
-recovery: {heartbeat_interval_ms: 50, lease_ms: 2000, memory_interval: 1}
+recovery: {heartbeat_interval_ms: 50, lease_ms: 20000, memory_interval: 1}
 YAML
 numbers=(--train-iters 40 --save-interval 10 --eval-interval 10 --eval-iters 1)
 
