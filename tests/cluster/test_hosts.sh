@@ -6,6 +6,12 @@ set -euo pipefail
 
 hosts_up 3
 on() { hosts_exec "$@"; }
+sleeper_on() { # HOST SECONDS: the process that sleeps for so long there (numbers begin anew some time)
+    local pid
+    for pid in $(hosts_pids "$1" sleep); do
+        [ "$(tr '\0' ' ' <"/proc/$pid/cmdline")" != "sleep $2 " ] || echo "$pid"
+    done
+}
 reaches() { on "$1" timeout 1 bash -c "exec 3<>/dev/tcp/$2/22" 2>/dev/null; }
 must_reach() { wait_until 20 "$1 reaches $2 ($3)" reaches "$1" "$2"; }
 must_not_reach() { ! reaches "$1" "$2" || fail "$3: $1 reaches $2"; }
@@ -23,7 +29,7 @@ on node1 sh -c 'sleep 97 >/dev/null 2>&1 &'
 sleeps() { [ "$(hosts_remains node1)" = "process sleep 97" ]; }
 wait_until 5 "a process of node1 is seen to remain" sleeps
 ! on node2 pgrep -f 'sleep 97' >/dev/null || fail "node2 sees a process of node1"
-kill "$(hosts_pids node1 sleep | tail -1)"
+kill "$(sleeper_on node1 97)"
 wait_until 5 "node1 is clean" host_is_clean node1
 pass "hosts share files, and neither memory nor processes"
 
@@ -85,11 +91,13 @@ must_reach node1 node2 "no delay"
 pass "a long cable, and a bad one"
 
 on node2 sh -c 'touch /dev/shm/old; sleep 98 >/dev/null 2>&1 &'
-sleeper=$(hosts_pids node2 sleep | tail -1)
+sleeper=$(sleeper_on node2 98)
+is_stopped() { grep -q 'State:.*stopped' "/proc/$sleeper/status"; }
+goes_on() { ! is_stopped; }
 hosts_freeze node2
-grep -q 'State:.*stopped' "/proc/$sleeper/status" || fail "freeze: a process goes on"
+wait_until 5 "a process is frozen" is_stopped
 hosts_thaw node2
-! grep -q 'State:.*stopped' "/proc/$sleeper/status" || fail "thaw: a process is still stopped"
+wait_until 5 "it thaws" goes_on
 hosts_kill node2
 [ ! -e "/proc/$sleeper" ] || fail "kill: a process is left"
 must_not_reach node1 node2 kill
@@ -100,10 +108,14 @@ must_reach node1 node2 boot
 for how in kill crash; do
     [ $how = kill ] && patience=20 || patience=1
     : >"$scratch/heard"
-    on node1 timeout "$patience" bash -c 'exec 3<>/dev/tcp/node2/22; read -r -u 3; echo open; read -r -u 3; echo closed' \
-        >"$scratch/heard" &
-    wait_until 5 "the connection is open" grep -q open "$scratch/heard"
+    # It listens until this script says that the other host is gone, and so long on top.
+    rm -f "$scratch/gone"
+    on node1 bash -c 'exec 3<>/dev/tcp/node2/22; read -r -u 3; echo open
+        until [ -e "$0" ]; do sleep 0.02; done; read -r -t "$1" -u 3; [ $? -gt 128 ] || echo closed' \
+        "$scratch/gone" "$patience" >"$scratch/heard" &
+    wait_until 20 "the connection is open" grep -q open "$scratch/heard"
     "hosts_$how" node2
+    touch "$scratch/gone"
     wait $! || true
     [ "$how.$(tail -1 "$scratch/heard")" = kill.closed ] || [ "$how.$(tail -1 "$scratch/heard")" = crash.open ] ||
         fail "$how: the other end saw: $(<"$scratch/heard")"
