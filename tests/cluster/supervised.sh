@@ -110,14 +110,16 @@ agent_pid() { # HOST
 }
 
 # fault_string FAULT...: each FAULT is ACTION:PHASE:STEP:RANK; the n-th strikes attempt n. Actions of the
-# failpoints (kill, segv, stop, kill_parent, ...) are theirs; for the others the rank is parked there.
+# failpoints (kill, segv, stop, kill_parent, ...) are theirs; for the others the rank is parked there, and
+# behind those that strike its parent: else it would be steps further when that is noticed, or through.
 fault_string() {
     local attempt=0 fault action phase step rank text=
     for fault in "$@"; do
         IFS=: read -r action phase step rank <<<"$fault"
         attempt=$((attempt + 1))
         case $action in
-        kill | segv | abort | stop | kill_parent | stop_parent | hang | nan) ;;
+        kill | segv | abort | stop | hang | nan) ;;
+        kill_parent | stop_parent) action="$action;$rank,$step,$phase,$attempt,park" ;;
         *) action=park ;;
         esac
         text="$text$rank,$step,$phase,$attempt,$action;"
@@ -147,6 +149,7 @@ suffer() {
         case $action in
         kill | segv | abort | stop | kill_parent | stop_parent | hang | nan)
             wait_until 60 "$fault strikes" has_faults_or_ended "$run" "$name" $number
+            forget "$rank" "$step" "$phase"
             continue
             ;;
         esac

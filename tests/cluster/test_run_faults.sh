@@ -47,9 +47,6 @@ for ((a = 0; a < ${#actions[@]}; a++)); do
         save) at=$(((step / 8 + 1) * 8)) step=$((at + 32)) ;;
         snapshot | evaluate) step=$(((step / 8 + 1) * 8)) at=$step ;;
         esac
-        case ${actions[a]} in # the ranks run on for a while
-        kill_parent | stop_parent) step=$((step + 64)) ;;
-        esac
         faults+=("${actions[a]}:${phases[p]}:$at:$rank")
         expected+=("$(told "${actions[a]}" $rank "${phases[p]}")")
         rank=$(((rank + 1) % 4))
