@@ -47,7 +47,7 @@ slurm_node_up node2
 lose cut hosts_cut
 hosts_mend node2
 wait_until 60 "node2 is idle" slurm_node_is_idle node2
-ended_on() { [ -z "$(hosts_pids "$1" trireme)$(hosts_pids "$1" trireme-train)" ]; }
+ended_on() { [ -z "$(hosts_pids "$1" trireme)$(hosts_pids "$1" trireme-train-f)" ]; }
 wait_until 30 "no agent is left on node2" ended_on node2
 pass "once it is back, Slurm ends the agents of a node that was cut off"
 hosts_kill node2 # there slurmstepd goes on for minutes, trying to reach an srun that ended long ago
@@ -61,7 +61,8 @@ parked 1 7 grad_exchange
 hosts_cut node2
 forget 1 7 grad_exchange
 parked 0 12 grad_exchange
-sleep 6 # its agent's patience is over
+key=$(grep -o '[0-9a-f]\{16\}' "$scratch/mended/supervisor/run.json")
+wait_until 60 "its agent's patience is over" hosts_exec node2 grep -qs 'running the orphan command' "/tmp/trireme-$key-node2/agent.log"
 hosts_mend node2
 wait_until 30 "node2 is back" grep -q 'node2 is back' "$scratch/mended.log"
 sleep 5 # longer than its orphan command would wait

@@ -91,11 +91,14 @@ wait_until 120 "the array is over" slurm_no_jobs
 same one chain "an array goes on from job to job, and ends when training is complete"
 
 # Two jobs of one name: the second waits for the first, which may not be requeued.
-write_batch single --nodes 2 --exit-interval 13
-submit_run single --no-requeue
+write_batch single --nodes 2 --exit-interval 13 --progress-timeout-floor-ms 60000
+TRAINER=$(faulty_trainer "0,5,forward,1,park") submit_run single --no-requeue
 first=$job
+parked 0 5 forward
 submit_run single
-[ "$(job_field "$job" JobState)" = PENDING ] || fail "two jobs of a name ran at once"
+waits_for_its_like() { on_slurm scontrol show job -o "$job" | grep -q ' JobState=PENDING Reason=Dependency '; }
+wait_until 30 "the second job waits for the first, and not for nodes" waits_for_its_like
+release 0 5 forward
 job_ends single "$job" COMPLETED
 job_is "$first" FAILED || fail "the first job is $(job_field "$first" JobState)"
 [ "$(grep -c 'step     14/20' "$scratch/single.log")" = 1 ] || fail "the second job did not go on where the first one stopped"
