@@ -3,7 +3,7 @@
 set -euo pipefail
 . "$TRIREME_SOURCE/tests/cluster/local.sh"
 cat >>"$scratch/tiny.yaml" <<'YAML'
-recovery: {heartbeat_interval_ms: 50, lease_ms: 1000, progress_timeout_floor_ms: 1500, memory_interval: 1}
+recovery: {heartbeat_interval_ms: 50, lease_ms: 20000, memory_interval: 1}
 YAML
 
 must_train plain 2
@@ -14,16 +14,45 @@ tell quiet begin "attempt attempt=1" "end exit_code=0"
 "$trireme" status --json "$scratch/quiet" | python3 -c 'import json, sys; s = json.load(sys.stdin); assert s["exit_code"] == 0 and s["committed_step"] == 20 and not s["alive"]'
 pass "status tells how it ended"
 
-# Steps take 2 ms, and what the supervisor hears of a rank is up to 50 ms old: so there are many.
-must_train longer 2 --train-iters 800
-export TRIREME_FAULT="1,207,grad_exchange,1,kill;0,512,optimizer,2,segv;1,0,startup,3,kill"
-TRAINER=$faulty must_end killed 0 2 --train-iters 800
+# begin NAME [--key value ...]: two ranks, supervised, in the background; $supervisor.
+begin() {
+    local name=$1
+    shift
+    TRIREME_TRAINER=$faulty "$trireme" run --np 2 "$scratch/tiny.yaml" --train-data-path "$scratch/text.bin" \
+        --run-dir "$scratch/$name" "$@" >"$scratch/$name.out" 2>"$scratch/$name.err" </dev/null &
+    supervisor=$!
+}
+
+# await NAME WHAT COMMAND...: until it succeeds, while the run lives.
+await() {
+    local name=$1 what=$2 end=$((SECONDS + 61))
+    shift 2
+    until "$@"; do
+        [ $SECONDS -lt $end ] && kill -0 $supervisor || { cat "$scratch/$name.err"; fail "waited in vain until $what"; }
+        sleep 0.02
+    done
+}
+
+# The first dies when both have updated: by then, the copy in memory that the step began with is made.
+# The second, when the supervisor has heard that the run goes on.
+must_train longer 2 --train-iters 60
+export TRIREME_FAULT="0,27,updated,1,park;1,27,updated,1,park;1,40,forward,2,park;0,41,optimizer,2,segv;1,0,startup,3,kill"
+begin killed --train-iters 60
+await killed "rank 0 is parked" test -e "$scratch/parked.0.27.updated"
+await killed "rank 1 is parked" test -e "$scratch/parked.1.27.updated"
+read -r _ pid _ <"$scratch/parked.1.27.updated"
+kill -9 "$pid"
+await killed "it goes on" grep -q '"event":"recovered","attempt":2' "$scratch/killed/events.jsonl"
+touch "$scratch/parked.1.40.forward.release"
+code=0
+wait $supervisor || code=$?
+[ $code = 0 ] || { cat "$scratch/killed.err"; fail "killed exited $code"; }
 same longer killed "three ranks died, one of them while starting"
-tell killed "fault attempt=1 rank=1 signal=9 step=207" "recovered attempt=2 source=memory steps_lost=0" \
-    "fault attempt=2 rank=0 signal=11 step=512" "fault attempt=3 rank=1" "recovered attempt=4 source=memory" "end exit_code=0"
+tell killed "fault attempt=1 rank=1 signal=9 step=27" "recovered attempt=2 source=memory steps_lost=0" \
+    "fault attempt=2 rank=0 signal=11 step=41" "fault attempt=3 rank=1" "recovered attempt=4 source=memory" "end exit_code=0"
 pass "and events.jsonl tells who, how and when"
-grep -q 'rank 1 .*was killed (signal 9) at step 207, in gradient exchange' "$scratch/killed.err" || { cat "$scratch/killed.err"; fail "no sentence says so"; }
-grep -q 'resumed at step 206 from memory after .* s, 0 steps lost' "$scratch/killed.err" || { cat "$scratch/killed.err"; fail "no sentence says how it was resumed"; }
+grep -q 'rank 1 .*was killed (signal 9) at step 27, in optimizer' "$scratch/killed.err" || { cat "$scratch/killed.err"; fail "no sentence says so"; }
+grep -q 'resumed at step 26 from memory after .* s, 0 steps lost' "$scratch/killed.err" || { cat "$scratch/killed.err"; fail "no sentence says how it was resumed"; }
 pass "so do its sentences"
 
 export TRIREME_FAULT="*,5,forward,*,segv"
@@ -42,29 +71,31 @@ grep -q 'num_layers' "$scratch/mismatch.err" || { cat "$scratch/mismatch.err"; f
 pass "what only ranks can find out ends it with 78, and not with another attempt"
 
 # Asked to stop: a checkpoint, 75, and the same command goes on.
-"$trireme" run --np 2 "$scratch/tiny.yaml" --train-data-path "$scratch/text.bin" --run-dir "$scratch/asked" \
-    --train-iters 3000 >"$scratch/asked.out" 2>"$scratch/asked.err" </dev/null &
-supervisor=$!
-until grep -q '^step *[0-9]' "$scratch/asked.out" 2>/dev/null; do sleep 0.05; done
+TRIREME_FAULT="1,100,forward,1,park" begin asked --train-iters 200
+await asked "rank 1 is parked" test -e "$scratch/parked.1.100.forward"
 "$trireme" status "$scratch/asked" | grep -q '^alive' || fail "status does not say that it is alive"
 kill -TERM $supervisor
+await asked "its ranks know" grep -qs 'asked to stop attempt 1: its ranks know' "$TMPDIR"/trireme-*/agent.log
+touch "$scratch/parked.1.100.forward.release"
 code=0
 wait $supervisor || code=$?
 [ $code = 75 ] || { cat "$scratch/asked.err"; fail "it exited $code when it was asked to stop"; }
 at=$(basename "$(final asked)")
-must_end asked 0 2 --train-iters 3000 --exit-interval 1000000
-must_train whole 2 --train-iters 3000
+must_end asked 0 2 --train-iters 200 --exit-interval 1000000
+must_train whole 2 --train-iters 200
 same whole asked "stopped by SIGTERM with a checkpoint ($at), and gone on"
 
 # What an mpirun that was killed leaves, a remote shell say, keeps the pipe of its errors open.
 mkdir "$scratch/path"
-printf '#!/bin/sh\nsleep 60 >/dev/null &\necho $! >>%q\nexec %q "$@"\n' "$scratch/holders" "$(command -v mpirun)" >"$scratch/path/mpirun"
+printf '#!/bin/sh\nsleep 600 >/dev/null &\necho $! >>%q\nexec %q "$@"\n' "$scratch/holders" "$(command -v mpirun)" >"$scratch/path/mpirun"
 chmod +x "$scratch/path/mpirun"
 export TRIREME_FAULT="1,5,forward,1,kill;1,10,forward,2,segv;0,15,forward,3,kill"
+trap 'kill $(cat "$scratch/holders") || true; rm -rf "$scratch"' EXIT
 PATH=$scratch/path:$PATH TRAINER=$faulty must_end held 0 2
 unset TRIREME_FAULT
 same plain held "four attempts, each of which left a process with mpirun's pipe"
 [ "$(wc -l <"$scratch/holders")" = 4 ] || fail "there were $(wc -l <"$scratch/holders") holders"
+trap 'rm -rf "$scratch"' EXIT
 kill $(cat "$scratch/holders") || fail "the supervisor waited until they had ended"
 pass "the supervisor waits for none of them"
 
