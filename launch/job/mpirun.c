@@ -103,10 +103,11 @@ void trm_mpirun_words(const struct trm_mpirun_settings *settings, struct trm_wor
     trm_words_add(words, "--bind-to");
     trm_words_add(words, "none");
     add_parameter(words, "odls_base_sigkill_timeout", "0");
-    /* A cable that is pulled is noticed by TCP too, should our own heartbeats be stuck. */
+    /* A cable that is pulled is noticed by TCP too, should our own heartbeats be stuck. A link that
+     * loses 1 % of its packets loses two probes in a row within hours. */
     add_parameter(words, "oob_tcp_keepalive_time", "2");
     add_parameter(words, "oob_tcp_keepalive_intvl", "1");
-    add_parameter(words, "oob_tcp_keepalive_probes", "2");
+    add_parameter(words, "oob_tcp_keepalive_probes", "6");
     /* What a killed attempt leaves lies where the agent finds it. */
     snprintf(text, sizeof text, "%s-mpi", settings->runtime);
     add_parameter(words, "orte_tmpdir_base", text);
