@@ -88,7 +88,12 @@ launcher=$!
 until [ -d "$scratch/$name/checkpoints/step-00000003" ]; do kill -0 "$launcher" || fail "it ended"; sleep 0.02; done
 kill -KILL "$launcher"
 wait "$launcher" 2>/dev/null || true
-sleep 2
+# Its ranks notice, and end.
+end=$((SECONDS + 60))
+while pgrep -f -- "--run-dir $scratch/$name " >/dev/null; do
+    [ $SECONDS -lt $end ] || fail "ranks outlive a mpirun that was killed"
+    sleep 0.05
+done
 newest=$(steps $name | awk '{print $NF}')
 must_train $name 2 --save-interval 0 --train-iters $((newest + 2)) --lr-decay-iters 20 --eval-iters 0
 must_train straight 1 --train-iters $((newest + 2)) --lr-decay-iters 20 --eval-iters 0
