@@ -108,6 +108,7 @@ static void find_first_cause(struct trm_supervisor *s)
     const struct trm_node *node = fault->node[0] ? trm_nodes_find(&s->nodes, fault->node) : NULL;
     const struct trm_node *home = trm_nodes_of_rank(&s->nodes, s->signal_rank);
     const struct trm_rank_report *report = trm_supervisor_report_of(s, s->signal_rank);
+    const struct trm_rank_report *own = trm_supervisor_report_of(s, fault->rank);
     struct trm_clues clues = {
         .mpirun_ended = s->mpirun_ended,
         .mpirun_status = s->mpirun_status,
@@ -116,6 +117,7 @@ static void find_first_cause(struct trm_supervisor *s)
         .signal_number = s->signal_number,
         .signal_node = home ? home->host.name : NULL,
         .signal_phase = report ? report->phase : TRM_PHASE_STARTUP,
+        .died_of = own ? own->signal : 0,
         .proved_itself = node && s->agents[node - s->nodes.items].dead >= s->claim.attempt,
     };
 

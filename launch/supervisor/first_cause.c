@@ -49,11 +49,14 @@ static void blame_rank(struct fault *fault, const struct trm_clues *clues)
     snprintf(fault->node, sizeof fault->node, "%s", clues->signal_node ? clues->signal_node : "");
 }
 
-/* What mpirun says of the signal, when it speaks of the same rank. */
+/* What mpirun says of the signal, when it speaks of the same rank; while it says nothing, the
+ * kernel's word, which older ones do not give. */
 static void learn_signal(struct fault *fault, const struct trm_clues *clues)
 {
     int number = clues->signal_rank == fault->rank ? clues->signal_number : 0;
 
+    if (number == 0 && clues->signal_rank < 0)
+        number = clues->died_of;
     if (number == 0 && clues->signal_rank < 0 && clues->mpirun_status > 128 &&
         clues->mpirun_status < 128 + NSIG)
         number = (int)clues->mpirun_status - 128;

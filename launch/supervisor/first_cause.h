@@ -20,7 +20,8 @@ struct trm_clues {
     int signal_number;           /* which */
     const char *signal_node;     /* that rank's; NULL: not known */
     enum trm_phase signal_phase; /* that rank's */
-    const char *lost_node;       /* of the attempt, whose agent is gone; NULL: none */
+    int died_of;           /* which signal ended the fault's rank, as its node says; 0: unknown */
+    const char *lost_node; /* of the attempt, whose agent is gone; NULL: none */
     const char *lost_reason;
     int64_t lost_heard_ns; /* when it was heard last */
     bool proved_itself;    /* the fault's node has proved its ranks dead, and nobody had asked it */

@@ -93,6 +93,24 @@ static void a_stop_that_was_lost_is_said_again(void **state)
     fake_run_destroy(&run);
 }
 
+static void a_signal_that_a_node_tells_needs_no_word_of_mpirun(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin(&run);
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
+    fake_run_step(&run, 1);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"recovered\",\"attempt\":1"));
+    fake_run_gone(&run, 1, 1, 7);
+    run.reports[1].process = TRM_REPORT_NO_PROCESS;
+    run.reports[1].signal = SIGSEGV;
+    fake_agent_beat(&run.agents[1]);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"fault\""));
+    assert_true(fake_run_tells(&run, "\"signal\":11"));
+    fake_run_destroy(&run);
+}
+
 /* Nothing was heard of it between its first step and its last: it is told as any other. */
 static void an_attempt_that_was_over_before_it_was_looked_at_is_told_whole(void **state)
 {
@@ -156,6 +174,7 @@ int main(void)
         cmocka_unit_test(an_answer_to_a_check_that_was_lost_is_asked_for_again),
         cmocka_unit_test(a_stop_that_was_lost_is_said_again),
         cmocka_unit_test(records_that_mpirun_ends_before_are_waited_for),
+        cmocka_unit_test(a_signal_that_a_node_tells_needs_no_word_of_mpirun),
         cmocka_unit_test(an_attempt_that_was_over_before_it_was_looked_at_is_told_whole),
     };
 
