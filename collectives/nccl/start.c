@@ -206,8 +206,6 @@ static enum trm_status await_child(struct nccl_state *parent, struct nccl_state 
     enum trm_status status = trm_nccl_await(parent, deadline_ns, what, err);
     ncclComm_t made = NULL;
 
-    if (!wants_nccl(child))
-        return status;
     for (int turns = 0; status == TRM_OK && !made; turns++) {
         made = __atomic_load_n(&child->handle, __ATOMIC_ACQUIRE);
         if (!made)
@@ -218,19 +216,23 @@ static enum trm_status await_child(struct nccl_state *parent, struct nccl_state 
     return status ? status : trm_nccl_await(child, deadline_ns, what, err);
 }
 
+/* NCCL is asked where any of the parts wants it. Then every rank gets a communicator of it, those
+ * that are alone, too: a rank without a color has none for NCCL to write to when the split fails,
+ * and NCCL 2.28.9 does so all the same (ncclCommInitRankFunc). */
 static enum trm_status split_nccl(struct nccl_state *parent, struct nccl_state *child, int color,
                                   int key, struct trm_error *err)
 {
     const char *what = "splitting a communicator";
     ncclConfig_t config = configuration();
-    int64_t deadline_ns = init_deadline(parent->family);
-    int nccl_color = wants_nccl(child) ? color : NCCL_SPLIT_NOCOLOR;
-    enum trm_status status;
+    int64_t deadline_ns = init_deadline(parent->family), any = wants_nccl(child);
+    enum trm_status status = trm_comm_all_reduce(parent->host, &any, 1, TRM_MAX_I64, NULL, err);
 
-    if (!parent->handle)
+    if (status)
+        return status;
+    if (!parent->handle || !any)
         return trm_nccl_sound(parent->family, err);
     status = trm_nccl_check(parent->family,
-                            ncclCommSplit(parent->handle, nccl_color, key, &child->handle, &config),
+                            ncclCommSplit(parent->handle, color, key, &child->handle, &config),
                             what, err);
     return status ? status : await_child(parent, child, deadline_ns, what, err);
 }

@@ -287,8 +287,13 @@ static bool split(struct ncclComm *comm)
  * aborted, too, and its handle in its place. */
 static void end_split(struct ncclComm *parent)
 {
-    if (parent->job.step == split && parent->mine[0] != NCCL_SPLIT_NOCOLOR)
-        *parent->child_place = fake_nccl_make(0, 1, 0);
+    if (parent->job.step != split)
+        return;
+    if (parent->mine[0] == NCCL_SPLIT_NOCOLOR) {
+        fprintf(stderr, "fake NCCL: a failed split writes to the child that this rank has not\n");
+        abort();
+    }
+    *parent->child_place = fake_nccl_make(0, 1, 0);
 }
 
 static void split_end(struct ncclComm *comm)

@@ -309,6 +309,31 @@ static void one_rank_needs_no_nccl(void **state)
     assert_on_all_ranks(world->host, ok);
 }
 
+/* Where every part has one rank, NCCL isn't asked, and a rank that it would wait for is of no
+ * matter; where some have more, the others get one of it, too. */
+static void splits_into_single_ranks_need_no_nccl(void **state)
+{
+    struct device_world *world = *state;
+    const int rank = world->host->rank, size = world->host->size;
+    struct trm_nccl_settings settings = device_settings(world);
+    struct trm_comm *device = NULL, *single = NULL, *uneven = NULL;
+    settings.alone = false;
+    settings.init_timeout_ms = 2000;
+    bool ok = !trm_nccl_start(world->host, &settings, &device, NULL);
+    const int alive = fake_nccl_alive();
+    fake_nccl_be_deaf(rank == size - 1);
+    ok = ok && !trm_comm_split(device, rank, 0, &single, NULL) && single->size == 1;
+    fake_nccl_be_deaf(false);
+    ok = ok && fake_nccl_alive() == alive;
+    ok = ok && !trm_comm_split(device, rank < 2 ? 0 : rank, 0, &uneven, NULL);
+    ok = ok && fake_nccl_alive() == alive + (size > 1);
+    ok = ok && !trm_comm_barrier(single, NULL, NULL) && !trm_comm_barrier(uneven, NULL, NULL);
+    trm_comm_destroy(uneven);
+    trm_comm_destroy(single);
+    trm_comm_destroy(device);
+    assert_on_all_ranks(world->host, ok);
+}
+
 static void the_version_is_the_librarys(void **state)
 {
     struct device_world *world = *state;
@@ -332,6 +357,7 @@ int main(void)
         cmocka_unit_test(exchange_may_leave_ranks_out),
         cmocka_unit_test(splits_are_those_of_mpi),
         cmocka_unit_test(one_rank_needs_no_nccl),
+        cmocka_unit_test(splits_into_single_ranks_need_no_nccl),
         cmocka_unit_test(the_version_is_the_librarys),
     };
     return cmocka_run_group_tests(tests, device_world_start, device_world_finish);
