@@ -10,6 +10,10 @@
 
 #define MAX_THREADS 1024
 #define MAX_COPIES  256
+#define MAX_ALLOWED 64
+#define BLOCK_BYTES (48 * 1024) /* of shared memory, where nothing was allowed */
+
+enum { INVALID_VALUE = 1 }; /* cudaErrorInvalidValue */
 
 enum wait { READY, AT_BARRIER, IN_EXCHANGE, ENDED };
 
@@ -43,6 +47,12 @@ static struct {
     void *context;
 } gpu;
 
+static struct {
+    const void *kernel;
+    size_t bytes;
+} allowed[MAX_ALLOWED];
+static int last_error;
+
 struct fake_gpu_place fake_gpu_place;
 
 static void fail(const char *what)
@@ -56,6 +66,39 @@ static void fail(const char *what)
 void fake_gpu_reverse(int reversed)
 {
     gpu.reversed = reversed;
+}
+
+int fake_gpu_note(int code)
+{
+    last_error = code != 0 ? code : last_error;
+    return code;
+}
+
+int fake_gpu_last_error(void)
+{
+    const int code = last_error;
+    last_error = 0;
+    return code;
+}
+
+void fake_gpu_allow_shared(const void *kernel, size_t bytes)
+{
+    int i = 0;
+    while (i < MAX_ALLOWED && allowed[i].kernel != NULL && allowed[i].kernel != kernel)
+        i++;
+    if (i == MAX_ALLOWED)
+        fail("more kernels than this emulation knows ask for shared memory");
+    allowed[i].kernel = kernel;
+    allowed[i].bytes = bytes;
+}
+
+int fake_gpu_check_shared(const void *kernel, size_t bytes)
+{
+    size_t most = BLOCK_BYTES;
+    for (int i = 0; i < MAX_ALLOWED; i++)
+        if (allowed[i].kernel == kernel && allowed[i].bytes > most)
+            most = allowed[i].bytes;
+    return bytes <= most ? 0 : fake_gpu_note(INVALID_VALUE);
 }
 
 void *fake_gpu_shared(void)

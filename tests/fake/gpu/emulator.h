@@ -40,6 +40,16 @@ extern struct fake_gpu_place fake_gpu_place;
 void fake_gpu_launch(struct fake_gpu_dim grid, struct fake_gpu_dim block, size_t shared_bytes,
                      void (*body)(void *context), void *context);
 
+/* The runtime's last error, which stays until it is asked for: keeps `code` unless it is 0, and
+ * gives it back; fake_gpu_last_error forgets it. */
+int fake_gpu_note(int code);
+int fake_gpu_last_error(void);
+
+/* A block has 48 KiB of shared memory, or what its kernel was allowed. 0, or the noted error of a
+ * launch that asks for more. */
+void fake_gpu_allow_shared(const void *kernel, size_t bytes);
+int fake_gpu_check_shared(const void *kernel, size_t bytes);
+
 /* Threads and blocks run from the last to the first from now on, or (0) from the first. */
 void fake_gpu_reverse(int reversed);
 

@@ -47,7 +47,7 @@ void fake_gpu_spend(double ms)
 
 cudaError_t cudaGetLastError(void)
 {
-    return cudaSuccess;
+    return (cudaError_t)fake_gpu_last_error();
 }
 
 /* The number of the GPU that this process sees as `ordinal`; -1: it sees none there. */
@@ -122,7 +122,7 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 cudaError_t cudaMallocHost(void **memory, size_t bytes)
 {
     if (posix_memalign(memory, 256, bytes) != 0)
-        return cudaErrorMemoryAllocation;
+        return (cudaError_t)fake_gpu_note(cudaErrorMemoryAllocation);
     memset(*memory, 0xFF, bytes);
     return cudaSuccess;
 }
@@ -158,9 +158,9 @@ cudaError_t cudaMemset2DAsync(void *to, size_t pitch, int value, size_t width, s
 
 cudaError_t cudaFuncSetAttribute(const void *kernel, int attribute, int value)
 {
-    (void)kernel;
     /* What an H100 gives a block. */
-    return attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && value <= 227 * 1024
-               ? cudaSuccess
-               : cudaErrorInvalidValue;
+    if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || value > 227 * 1024)
+        return (cudaError_t)fake_gpu_note(cudaErrorInvalidValue);
+    fake_gpu_allow_shared(kernel, (size_t)value);
+    return cudaSuccess;
 }

@@ -30,7 +30,7 @@ const char *cudaGetErrorString(cudaError_t code)
 
 cudaError_t cudaGetLastError(void)
 {
-    return cudaSuccess;
+    return (cudaError_t)fake_gpu_last_error();
 }
 
 cudaError_t cudaGetDeviceCount(int *count)
@@ -73,7 +73,7 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 cudaError_t cudaMalloc(void **memory, size_t bytes)
 {
     if (posix_memalign(memory, ALIGNMENT, bytes) != 0)
-        return cudaErrorMemoryAllocation;
+        return (cudaError_t)fake_gpu_note(cudaErrorMemoryAllocation);
     memset(*memory, 0xFF, bytes);
     return cudaSuccess;
 }
@@ -189,9 +189,9 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end)
 
 cudaError_t cudaFuncSetAttribute(const void *kernel, int attribute, int value)
 {
-    (void)kernel;
     /* What an H100 gives a block. */
-    return attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && value <= 227 * 1024
-               ? cudaSuccess
-               : cudaErrorInvalidValue;
+    if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || value > 227 * 1024)
+        return (cudaError_t)fake_gpu_note(cudaErrorInvalidValue);
+    fake_gpu_allow_shared(kernel, (size_t)value);
+    return cudaSuccess;
 }

@@ -23,6 +23,7 @@ bool trm_cuda_check(struct trm_device *dev, const char *what, cudaError_t code)
 {
     if (code == cudaSuccess)
         return true;
+    cudaGetLastError(); /* forget it: the next launch would be told of it again */
     trm_cuda_fail(dev, code == cudaErrorMemoryAllocation ? TRM_ERR_MEMORY : TRM_ERR_INTERNAL,
                   "%s on the GPU: %s", what, cudaGetErrorString(code));
     return false;
@@ -242,8 +243,10 @@ bool trm_cuda_identify(int number, struct trm_cuda_identity *out)
 {
     struct cudaDeviceProp properties;
 
-    if (cudaGetDeviceProperties(&properties, number) != cudaSuccess)
+    if (cudaGetDeviceProperties(&properties, number) != cudaSuccess) {
+        cudaGetLastError(); /* forget it */
         return false;
+    }
     memcpy(out->uuid, &properties.uuid, sizeof out->uuid);
     snprintf(out->bus_id, sizeof out->bus_id, "%04x:%02x:%02x.0", (unsigned)properties.pciDomainID,
              (unsigned)properties.pciBusID, (unsigned)properties.pciDeviceID);
@@ -307,8 +310,10 @@ bool trm_cuda_describe(const struct trm_device *dev, enum trm_type type,
         .multiprocessors = count,
         .clock_mhz = khz / 1000,
         .flops_per_clock = flops_per_clock(properties.major, properties.minor, type)};
-    if (cudaDeviceGetPCIBusId(out->bus_id, (int)sizeof out->bus_id, ordinal) != cudaSuccess)
+    if (cudaDeviceGetPCIBusId(out->bus_id, (int)sizeof out->bus_id, ordinal) != cudaSuccess) {
+        cudaGetLastError();
         out->bus_id[0] = '\0';
+    }
     return true;
 }
 

@@ -50,16 +50,19 @@ template <typename Body> struct fake_gpu_kernel {
     }
 };
 template <typename Body>
-void fake_gpu_launch_body(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-                          Body body)
+void fake_gpu_launch_body(const void *address, dim3 grid, dim3 block, size_t shared_bytes,
+                          cudaStream_t stream, Body body)
 {
+    if (fake_gpu_check_shared(address, shared_bytes) != 0)
+        return;
     const fake_gpu_kernel<Body> kernel = {grid, block, shared_bytes, body};
     fake_gpu_submit(stream, kernel.run, &kernel, sizeof(kernel));
 }
-#define TRM_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                            \
-    fake_gpu_launch_body(grid, block, shared_bytes, stream, [&](auto... fake_gpu_arguments) { \
-        return [=]() { kernel(fake_gpu_arguments...); };                                      \
-    }(__VA_ARGS__))
+#define TRM_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                          \
+    fake_gpu_launch_body(reinterpret_cast<const void *>(kernel), grid, block, shared_bytes, \
+                         stream, [&](auto... fake_gpu_arguments) {                          \
+                             return [=]() { kernel(fake_gpu_arguments...); };               \
+                         }(__VA_ARGS__))
 #define TRM_SHARED(type, name) type *name = static_cast<type *>(fake_gpu_shared())
 
 static inline void __syncthreads(void)
