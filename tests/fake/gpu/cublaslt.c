@@ -330,6 +330,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
         n != (int64_t)d_layout->columns || c_layout->stride != d_layout->stride ||
         algorithm->data[0] >= ALGORITHMS)
         return CUBLAS_STATUS_INVALID_VALUE;
+    /* A kernel of the library's would end in a fault: it takes 16 bytes of the vector at a time. */
+    if (desc->epilogue != CUBLASLT_EPILOGUE_DEFAULT && (uintptr_t)desc->bias % 16 != 0)
+        return CUBLAS_STATUS_INVALID_VALUE;
     if (!is_aligned(a, a_layout, algorithm->data[1]) ||
         !is_aligned(b, b_layout, algorithm->data[2]) ||
         !is_aligned(d, d_layout, algorithm->data[3]))

@@ -30,7 +30,11 @@ void trm_cuda_linear_forward(struct trm_device *dev, struct trm_tensor y, struct
     /* The argument of the activation goes where it is kept, or, when it is not, to y. */
     if (activation != TRM_ACT_NONE && pre.data != NULL)
         p.c = pre;
-    trm_cuda_multiply(dev, &p);
+    if (!trm_cuda_multiply(dev, &p)) {
+        p.bias.data = NULL;
+        trm_cuda_multiply(dev, &p);
+        trm_cuda_bias_forward(dev, p.c, p.c, bias);
+    }
     if (activation != TRM_ACT_NONE)
         trm_cuda_activation_forward(dev, y, p.c, activation);
 }

@@ -70,16 +70,19 @@ static bool is_wide(const void *data)
     return (uintptr_t)data % WIDE_BYTES == 0;
 }
 
-/* What is beside the product where the library can have it; what it wants of it is in its manual at
- * CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD and _BIAS_POINTER. */
+/* What is beside the product where the library can have it; what it wants of a matrix is in its
+ * manual at CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD. Of a vector it wants wide accesses, which no
+ * preference tells it that it can't have: its kernels then fault (pytorch#194497). */
 static bool fits(const struct trm_cuda_product *p)
 {
     const struct trm_tensor aux = p->aux;
+    if (!is_wide(p->bias.data))
+        return false;
     switch (p->epilogue) {
     case TRM_CUDA_EPILOGUE_NONE:
         return true;
     case TRM_CUDA_EPILOGUE_ROW_SUMS:
-        return p->bias.data == NULL && aux.type == p->c.type;
+        return p->bias.data == NULL && aux.type == p->c.type && is_wide(aux.data);
     default:
         return aux.type == p->c.type && !p->accumulate && aux.stride[1] == 1 && is_wide(aux.data) &&
                aux.stride[0] % AUX_COLUMNS == 0 && aux.stride[0] >= aux.shape[1];
@@ -135,9 +138,8 @@ static bool describe_epilogue(const struct trm_cuda_product *p, cublasLtMatmulDe
 static int64_t form_of(const struct trm_cuda_product *p, const struct trm_cuda_call *call,
                        bool a_transposed, bool b_transposed)
 {
-    const void *vector = p->epilogue == TRM_CUDA_EPILOGUE_ROW_SUMS ? p->aux.data : p->bias.data;
     const int64_t narrow = (call->right_bytes < WIDE_BYTES) | (call->left_bytes < WIDE_BYTES) << 1 |
-                           (call->out_bytes < WIDE_BYTES) << 2 | !is_wide(vector) << 3;
+                           (call->out_bytes < WIDE_BYTES) << 2;
     return (int64_t)p->a.type | (int64_t)p->c.type << 4 | (int64_t)a_transposed << 8 |
            (int64_t)b_transposed << 9 | (int64_t)(p->bias.data != NULL) << 10 |
            (int64_t)p->accumulate << 11 | narrow << 12 | (int64_t)p->epilogue << 16;

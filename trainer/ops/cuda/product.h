@@ -23,8 +23,8 @@ struct trm_cuda_product {
     struct trm_tensor aux;
 };
 
-/* False, and nothing done, when the library has no such epilogue for these operands; true when the
- * work is queued, or the sticky error set. */
+/* False, and nothing done, when the library has no such epilogue, or bias, for these operands; true
+ * when the work is queued, or the sticky error set. */
 bool trm_cuda_multiply(struct trm_device *dev, const struct trm_cuda_product *product);
 
 /* A product in the library's words; on the stack, nothing is allocated. */
