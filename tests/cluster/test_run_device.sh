@@ -4,14 +4,25 @@
 set -euo pipefail
 . "$TRIREME_SOURCE/tests/cluster/local.sh"
 cat >>"$scratch/tiny.yaml" <<'YAML'
-recovery: {heartbeat_interval_ms: 50, lease_ms: 3000, memory_interval: 1}
+recovery: {heartbeat_interval_ms: 50, lease_ms: 20000, memory_interval: 1}
 YAML
 TRAINER=$TRIREME_BIN/../tests/trireme-train-emulated
 export CUDA_VISIBLE_DEVICES=0,1 TRIREME_FAKE_GPU_SEED=1 BAD_SAMPLES="" BAD_LOSS=nan TRIREME_FAULT=""
 device="--device cuda --train-iters 8 --gbs 4"
 
 must_end calm 0 2 $device
-TRIREME_FAULT="1,4,grad_exchange,1,kill;0,6,optimizer,2,segv" must_end struck 0 2 $device
+# They die when both have updated: by then, the copies in memory that the step began with are made; the
+# second also when the supervisor has heard that the run goes on.
+TRIREME_FAULT="0,4,updated,1,park;1,4,updated,1,park;1,4,updated,1,kill;1,6,updated,2,park;0,6,updated,2,park;0,6,updated,2,segv" \
+    begin struck 2 $device
+parked struck 0 4 updated
+parked struck 1 4 updated
+release 1 4 updated
+await struck "it goes on" grep -q '"event":"recovered","attempt":2' "$scratch/struck/events.jsonl"
+parked struck 1 6 updated
+parked struck 0 6 updated
+release 0 6 updated
+ends struck 0
 same calm struck "ranks on GPUs that died"
 tell struck "fault attempt=1 rank=1 signal=9 step=4" "recovered attempt=2 source=memory steps_lost=0" \
     "fault attempt=2 rank=0 signal=11 step=6" "recovered attempt=3 source=memory steps_lost=0" "end exit_code=0"

@@ -14,39 +14,17 @@ tell quiet begin "attempt attempt=1" "end exit_code=0"
 "$trireme" status --json "$scratch/quiet" | python3 -c 'import json, sys; s = json.load(sys.stdin); assert s["exit_code"] == 0 and s["committed_step"] == 20 and not s["alive"]'
 pass "status tells how it ended"
 
-# begin NAME [--key value ...]: two ranks, supervised, in the background; $supervisor.
-begin() {
-    local name=$1
-    shift
-    TRIREME_TRAINER=$faulty "$trireme" run --np 2 "$scratch/tiny.yaml" --train-data-path "$scratch/text.bin" \
-        --run-dir "$scratch/$name" "$@" >"$scratch/$name.out" 2>"$scratch/$name.err" </dev/null &
-    supervisor=$!
-}
-
-# await NAME WHAT COMMAND...: until it succeeds, while the run lives.
-await() {
-    local name=$1 what=$2 end=$((SECONDS + 61))
-    shift 2
-    until "$@"; do
-        [ $SECONDS -lt $end ] && kill -0 $supervisor || { cat "$scratch/$name.err"; fail "waited in vain until $what"; }
-        sleep 0.02
-    done
-}
-
 # The first dies when both have updated: by then, the copy in memory that the step began with is made.
 # The second, when the supervisor has heard that the run goes on.
 must_train longer 2 --train-iters 60
-export TRIREME_FAULT="0,27,updated,1,park;1,27,updated,1,park;1,40,forward,2,park;0,41,optimizer,2,segv;1,0,startup,3,kill"
-begin killed --train-iters 60
-await killed "rank 0 is parked" test -e "$scratch/parked.0.27.updated"
-await killed "rank 1 is parked" test -e "$scratch/parked.1.27.updated"
-read -r _ pid _ <"$scratch/parked.1.27.updated"
-kill -9 "$pid"
+export TRIREME_FAULT="0,27,updated,1,park;1,27,updated,1,park;1,27,updated,1,kill;1,40,forward,2,park;0,41,optimizer,2,segv;1,0,startup,3,kill"
+TRAINER=$faulty begin killed 2 --train-iters 60
+parked killed 0 27 updated
+parked killed 1 27 updated
+release 1 27 updated
 await killed "it goes on" grep -q '"event":"recovered","attempt":2' "$scratch/killed/events.jsonl"
-touch "$scratch/parked.1.40.forward.release"
-code=0
-wait $supervisor || code=$?
-[ $code = 0 ] || { cat "$scratch/killed.err"; fail "killed exited $code"; }
+release 1 40 forward
+ends killed 0
 same longer killed "three ranks died, one of them while starting"
 tell killed "fault attempt=1 rank=1 signal=9 step=27" "recovered attempt=2 source=memory steps_lost=0" \
     "fault attempt=2 rank=0 signal=11 step=41" "fault attempt=3 rank=1" "recovered attempt=4 source=memory" "end exit_code=0"
@@ -71,15 +49,13 @@ grep -q 'num_layers' "$scratch/mismatch.err" || { cat "$scratch/mismatch.err"; f
 pass "what only ranks can find out ends it with 78, and not with another attempt"
 
 # Asked to stop: a checkpoint, 75, and the same command goes on.
-TRIREME_FAULT="1,100,forward,1,park" begin asked --train-iters 200
-await asked "rank 1 is parked" test -e "$scratch/parked.1.100.forward"
+TRIREME_FAULT="1,100,forward,1,park" TRAINER=$faulty begin asked 2 --train-iters 200
+parked asked 1 100 forward
 "$trireme" status "$scratch/asked" | grep -q '^alive' || fail "status does not say that it is alive"
-kill -TERM $supervisor
+kill -TERM $supervised
 await asked "its ranks know" grep -qs 'asked to stop attempt 1: its ranks know' "$TMPDIR"/trireme-*/agent.log
-touch "$scratch/parked.1.100.forward.release"
-code=0
-wait $supervisor || code=$?
-[ $code = 75 ] || { cat "$scratch/asked.err"; fail "it exited $code when it was asked to stop"; }
+release 1 100 forward
+ends asked 75
 at=$(basename "$(final asked)")
 must_end asked 0 2 --train-iters 200 --exit-interval 1000000
 must_train whole 2 --train-iters 200

@@ -12,25 +12,15 @@ numbers=(--train-iters 40 --save-interval 10 --eval-interval 10 --eval-iters 1)
 # stopped SIGNAL PHASE STEP: a run whose rank 1 is parked there when the supervisor gets the signal. It
 # saves, leaves with 75, and the same command ends with the weights of a run that nothing happened to.
 stopped() {
-    local signal=$1 phase=$2 step=$3 name=$1.$2 mark=$scratch/parked.1.$3.$2 supervisor code=0 end=$((SECONDS + 60))
-    TRIREME_FAULT="1,$step,$phase,1,park" TRIREME_TRAINER=$faulty "$trireme" run --np 2 "$scratch/tiny.yaml" \
-        --train-data-path "$scratch/text.bin" --run-dir "$scratch/$name" "${numbers[@]}" \
-        >"$scratch/$name.out" 2>"$scratch/$name.err" </dev/null &
-    supervisor=$!
-    until [ -e "$mark" ]; do
-        [ $SECONDS -lt $end ] || { cat "$scratch/$name.err"; fail "no rank came to $phase of step $step"; }
-        sleep 0.02
-    done
-    kill -"$signal" $supervisor
-    # Not when the supervisor has taken the signal: the few steps that are left may be over sooner than
-    # its word arrives.
-    until grep -qs 'asked to stop attempt 1: its ranks know' "$TMPDIR"/trireme-*/agent.log; do
-        [ $SECONDS -lt $end ] || fail "the ranks are not asked to stop"
-        sleep 0.02
-    done
-    touch "$mark.release"
-    wait $supervisor || code=$?
-    [ $code = 75 ] || { cat "$scratch/$name.err"; fail "$signal in $phase: it exited $code"; }
+    local signal=$1 phase=$2 step=$3 name=$1.$2
+    TRIREME_FAULT="1,$step,$phase,1,park" begin "$name" 2 "${numbers[@]}"
+    parked "$name" 1 "$step" "$phase"
+    kill -"$signal" $supervised
+    # The supervisor's word that it was asked says less: the few steps that are left may be over sooner
+    # than its own word arrives.
+    await "$name" "its ranks know" grep -qs 'asked to stop attempt 1: its ranks know' "$TMPDIR"/trireme-*/agent.log
+    release 1 "$step" "$phase"
+    ends "$name" 75
     [ -n "$(ls -d "$scratch/$name"/checkpoints/step-* 2>/dev/null)" ] || fail "$signal in $phase: no checkpoint"
     tell "$name" stop "end exit_code=75"
     [ "$(grep -c '"event":"fault"' "$scratch/$name/events.jsonl")" = 0 ] || fail "$signal in $phase: a stop was taken for a fault"
