@@ -41,20 +41,6 @@ wait_until() {
     done
 }
 
-# within SECONDS COMMAND...: the command's exit code, or 124 if it takes longer; then the test should end,
-# and what runs on hosts ends with them.
-within() {
-    local end=$((SECONDS + $1 + 1)) job
-    shift
-    "$@" &
-    job=$!
-    while kill -0 $job 2>/dev/null; do
-        [ $SECONDS -lt $end ] || return 124
-        sleep 0.02
-    done
-    wait $job
-}
-
 marks=$scratch # where ranks that are parked leave word: a directory for each run, of several at once
 
 # faulty_trainer FAULTS: prints a program that is trireme-train with those faults (tests/faults/fault.h),
