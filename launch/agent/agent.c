@@ -252,7 +252,9 @@ void trm_agent_finish(struct trm_agent *agent)
                               (uv_handle_t *)&agent->fence_timer, (uv_handle_t *)&agent->handover};
     agent->phase = TRM_AGENT_CLOSES;
     if (agent->sweeping)
-        return; /* it comes here again */
+        return;          /* it comes here again */
+    if (!agent->fencing) /* the supervisor may end at that word, and nothing is to be left then */
+        trm_agent_place_clear(&agent->place);
     trm_agent_send(agent, &bye);
     trm_agent_disconnect(agent, true);
     for (size_t i = 0; i < sizeof handles / sizeof *handles; i++)

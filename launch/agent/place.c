@@ -151,16 +151,23 @@ static void remove_file(const char *directory, const char *name)
 }
 
 /* The lock goes last: whoever takes it finds a directory that nobody removes. */
+void trm_agent_place_clear(struct trm_agent_place *place)
+{
+    if (place->is_clear)
+        return;
+    place->is_clear = true;
+    remove_file(place->directory, TRM_ATTACH_SOCKET);
+    remove_file(place->directory, HANDOVER_NAME);
+    remove_file(place->directory, TRM_ATTACH_LOCK);
+    remove_file(place->directory, TRM_AGENT_LOG);
+    remove_file(place->directory, LOCK_NAME);
+    rmdir(place->directory);
+}
+
 void trm_agent_place_leave(struct trm_agent_place *place, bool clean)
 {
-    if (clean) {
-        remove_file(place->directory, TRM_ATTACH_SOCKET);
-        remove_file(place->directory, HANDOVER_NAME);
-        remove_file(place->directory, TRM_ATTACH_LOCK);
-        remove_file(place->directory, TRM_AGENT_LOG);
-        remove_file(place->directory, LOCK_NAME);
-        rmdir(place->directory);
-    }
+    if (clean)
+        trm_agent_place_clear(place);
     close_fd(&place->attach);
     close_fd(&place->handover);
     close_fd(&place->ranks_lock);

@@ -26,13 +26,18 @@ struct trm_agent_place {
     char hostname[TRM_AGENT_HOST_BYTES];
     int agent_lock, ranks_lock; /* descriptors; ranks_lock is not locked */
     int attach, handover;       /* listening sockets, SOCK_SEQPACKET, not blocking */
+    bool is_clear;
 };
 
 /* Makes or takes over the place. TRM_ERR_MISMATCH: another agent lives in it. */
 enum trm_status trm_agent_place_take(const char *runtime, struct trm_agent_place *place,
                                      struct trm_error *err);
 
-/* Closes it; `clean`: removes everything in it first, and then itself. */
+/* Removes everything in it, and then itself; what is open stays so. From then on, another agent may
+ * come: this one admits nobody any more. */
+void trm_agent_place_clear(struct trm_agent_place *place);
+
+/* Closes it; `clean`: clears it before, if that has not been done. */
 void trm_agent_place_leave(struct trm_agent_place *place, bool clean);
 
 /* Whether nobody holds the ranks' lock now. Never waits. */

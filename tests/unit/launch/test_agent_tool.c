@@ -72,6 +72,7 @@ static void an_agent_serves_in_the_background_until_a_signal(void **state)
     node_wait_connected(&node, 1);
     kill(agent, SIGTERM);
     NODE_WAIT(&node, node.received[TRM_MESSAGE_BYE] == 1);
+    assert_false(trm_file_exists(node.directory)); /* whoever heard it finds nothing any more */
     assert_int_equal(WTERMSIG(node_reap(&node, rank)), SIGKILL);
     assert_int_equal(WEXITSTATUS(node_reap(&node, agent)), 0);
     node_finish(&node);
