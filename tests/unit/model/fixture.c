@@ -62,7 +62,8 @@ void fixture_open_setup(struct fixture *f, const struct fixture_setup *setup)
     if (setup->reference)
         trm_device_reference(&f->device);
     else
-        assert_int_equal(trm_device_cpu(&f->device, 2, &error), TRM_OK);
+        assert_int_equal(trm_device_cpu(&f->device, setup->tensor->size > 1 ? 1 : 2, &error),
+                         TRM_OK);
     create_layout(f, setup->tensor);
     model = (struct trm_model_setup){.config = f->config,
                                      .layout = f->layout,
