@@ -29,7 +29,7 @@ void trm_gauges_close(struct trm_gauges *gauges);
 /* Model FLOPs per second of the whole job. */
 double trm_gauges_flops(const struct trm_gauges *gauges, double tokens_per_second);
 
-/* " | 412.3 TFLOP/s per GPU, 41.7 % of 989.4 | 61.2 GiB of 79.6 GiB, 64 C, 1755 MHz"; empty on CPUs
+/* " | 398.9 TFLOP/s per GPU, 37.3 % of 1071 | 61.2 GiB of 79.6 GiB, 64 C, 1755 MHz"; empty on CPUs
  * without a peak. Returns the text. */
 char *trm_gauges_words(const struct trm_gauges *gauges, double tokens_per_second,
                        const struct trm_gpu_state *gpu, char *text, size_t text_bytes);

@@ -54,9 +54,9 @@ pass "phases are ranges for profilers"
 
 # The log line, with an NVML that is a fake.
 LD_LIBRARY_PATH=$TRIREME_BIN/../tests/nvml-whole device gauges 1
-grep -q '| [0-9.e-]* TFLOP/s per GPU, MFU [0-9.]* % of 61.84 | 61 GiB of 80 GiB, 64 C, 1755 MHz$' "$scratch/gauges.out" ||
+grep -q '| [0-9.e-]* TFLOP/s per GPU, MFU [0-9.]* % of 66.91 | 61 GiB of 80 GiB, 64 C, 1755 MHz$' "$scratch/gauges.out" ||
     { cat "$scratch/gauges.out"; fail "the log line has no gauges"; }
-says gauges 'MFU is of 61.8 TFLOP/s per GPU: 132 multiprocessors x 1830 MHz x 256 FLOPs a clock'
+says gauges 'MFU is of 66.9 TFLOP/s per GPU: 132 multiprocessors x 1980 MHz x 256 FLOPs a clock'
 grep -q '"mfu": .*"gpu_clock_mhz": 1755' "$scratch/gauges/metrics.jsonl" || fail "metrics.jsonl has no gauges"
 pass "TFLOP/s, MFU with its peak, and the state of the GPU in the log line"
 

@@ -100,7 +100,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int ordin
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int ordinal)
 {
     (void)ordinal;
-    *value = attribute == cudaDevAttrClockRate ? 1830000 : 132;
+    *value = attribute == cudaDevAttrClockRate ? 1980000 : 132;
     return cudaSuccess;
 }
 

@@ -50,10 +50,10 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int ordin
     return ordinal == 0 ? cudaSuccess : cudaErrorInvalidValue;
 }
 
-/* Those of an H100 SXM, whose peak by its data sheet is 989 TFLOP/s at 1830 MHz. */
+/* Those of an H100 SXM. Its data sheet has 989 TFLOP/s, which is for 1830 MHz. */
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int ordinal)
 {
-    *value = attribute == cudaDevAttrClockRate ? 1830000 : 132;
+    *value = attribute == cudaDevAttrClockRate ? 1980000 : 132;
     return ordinal == 0 ? cudaSuccess : cudaErrorInvalidValue;
 }
 

@@ -73,23 +73,23 @@ static void a_gpu_is_told_of_with_its_peak(void **state)
     const bool known = trm_gauges_read(&gauges, &gpu_state);
     trm_gauges_words(&gauges, 1e6, &gpu_state, text, sizeof text);
     assert_int_equal(known, !nvml_is("none"));
-    /* 797,815,296 x 1e6 / 2 ranks, of 132 x 1830 MHz x 4096. */
+    /* 797,815,296 x 1e6 / 2 ranks, of 132 x 1980 MHz x 4096. */
     const char *expected =
-        nvml_is("whole") ? " | 398.9 TFLOP/s per GPU, MFU 40.3 % of 989.4 | 61 GiB of 80 "
+        nvml_is("whole") ? " | 398.9 TFLOP/s per GPU, MFU 37.3 % of 1071 | 61 GiB of 80 "
                            "GiB, 64 C, 1755 MHz"
-        : nvml_is("old") ? " | 398.9 TFLOP/s per GPU, MFU 40.3 % of 989.4 | 61 GiB of 80 "
+        : nvml_is("old") ? " | 398.9 TFLOP/s per GPU, MFU 37.3 % of 1071 | 61 GiB of 80 "
                            "GiB"
-                         : " | 398.9 TFLOP/s per GPU, MFU 40.3 % of 989.4";
+                         : " | 398.9 TFLOP/s per GPU, MFU 37.3 % of 1071";
     assert_string_equal(text, expected);
     trm_gauges_json(&gauges, 1e6, &gpu_state, text, sizeof text);
-    expected = nvml_is("whole") ? ", \"flops_per_second\": 7.97815e+14, \"mfu\": 0.4032, "
+    expected = nvml_is("whole") ? ", \"flops_per_second\": 7.97815e+14, \"mfu\": 0.3726, "
                                   "\"gpu_memory_used_bytes\": 65498251264, \"gpu_memory_bytes\": "
                                   "85899345920, \"gpu_temperature_c\": 64, \"gpu_clock_mhz\": "
                                   "1755, \"gpu_memory_clock_mhz\": 2619"
-               : nvml_is("old") ? ", \"flops_per_second\": 7.97815e+14, \"mfu\": 0.4032, "
+               : nvml_is("old") ? ", \"flops_per_second\": 7.97815e+14, \"mfu\": 0.3726, "
                                   "\"gpu_memory_used_bytes\": 65498251264, \"gpu_memory_bytes\": "
                                   "85899345920"
-                                : ", \"flops_per_second\": 7.97815e+14, \"mfu\": 0.4032";
+                                : ", \"flops_per_second\": 7.97815e+14, \"mfu\": 0.3726";
     assert_string_equal(text, expected);
     trm_gauges_close(&gauges);
     trm_device_cuda_close(&device);
