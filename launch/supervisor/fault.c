@@ -10,7 +10,7 @@
 #include "launch/supervisor/parts.h"
 
 /* mpirun's word on which signal ended a rank is worth waiting so long for; it mostly comes, and
- * mpirun ends, within a tenth of that. */
+ * mpirun ends, within a tenth of that. srun has nothing more to say then, and goes on. */
 #define SIGNAL_WAIT_NS INT64_C(400000000)
 
 /* After mpirun has ended: what it said, and what other nodes have to say, may be on its way. */
@@ -217,8 +217,9 @@ static bool is_fenced(struct trm_supervisor *s, struct agent *agent, int64_t now
 void trm_supervisor_fence_tick(struct trm_supervisor *s, int64_t now_ns)
 {
     bool heard_mpirun = s->mpirun_ended && now_ns - s->mpirun_ended_ns > WORDS_NS;
+    bool heard_srun = s->settings->srun && s->signal_rank >= 0 && s->signal_rank == s->fault.rank;
 
-    if (!s->fence_sent && now_ns < s->fence_at_ns && !heard_mpirun)
+    if (!s->fence_sent && now_ns < s->fence_at_ns && !heard_mpirun && !heard_srun)
         return;
     if (!s->fault_told)
         tell(s);
