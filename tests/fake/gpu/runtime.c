@@ -6,7 +6,8 @@
 
 #include "tests/fake/gpu/emulator.h"
 
-#define ALIGNMENT 256
+#define ALIGNMENT    256
+#define MEMORY_BYTES ((size_t)1 << 30)
 
 struct fake_gpu_stream {
     int unused;
@@ -65,14 +66,14 @@ cudaError_t cudaDeviceGetPCIBusId(char *text, int text_bytes, int ordinal)
 
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
 {
-    *available = *total = (size_t)1 << 30;
+    *available = *total = MEMORY_BYTES;
     return cudaSuccess;
 }
 
 /* Memory starts as NaN, whatever its type. */
 cudaError_t cudaMalloc(void **memory, size_t bytes)
 {
-    if (posix_memalign(memory, ALIGNMENT, bytes) != 0)
+    if (bytes > MEMORY_BYTES || posix_memalign(memory, ALIGNMENT, bytes) != 0)
         return (cudaError_t)fake_gpu_note(cudaErrorMemoryAllocation);
     memset(*memory, 0xFF, bytes);
     return cudaSuccess;
