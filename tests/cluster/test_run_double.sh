@@ -1,7 +1,7 @@
 #!/bin/bash
 # Faults that meet what repairs others, over four hosts and two spares: a second one during a recovery,
-# a node together with its partner, copies in memory that are spoilt, a node that spoils its parameters;
-# and what must not be tried again for ever, bad numbers and a crash that repeats.
+# a node together with its partner, copies in memory that are spoilt, a node that spoils its parameters, deaths
+# in collectives of tensor-parallel ranks; and what must not be tried again for ever, bad numbers and a crash that repeats.
 set -euo pipefail
 . "$TRIREME_SOURCE/tests/cluster/lib.sh"
 . "$TRIREME_SOURCE/tests/cluster/supervised.sh"
@@ -80,6 +80,13 @@ same quiet rotten "a node that spoilt its copy of the parameters"
 must_tell rotten "fault attempt=1 rank=2 node=node3 cause~68" "node node=node3 text~quarantined" "attempt attempt=2" "end exit_code=0"
 ! sed -n 's/.*"event":"attempt","attempt":2.*"nodes":"\([^"]*\)".*/\1/p' "$scratch/rotten/events.jsonl" | grep -q node3 || fail "node3 is used again"
 pass "it is blamed and left out"
+
+# Ranks die inside collectives of either kind of group, where two ranks on two nodes share each layer.
+must_train shared 4 "${arguments[@]}" --tp 2 --sequence-parallel
+begin groups "1,23,forward,1,kill;2,35,grad_exchange,2,kill;0,47,optimizer,3,kill" --tp 2 --sequence-parallel
+must_finish groups
+same shared groups "ranks that died in collectives of their tensor and data group"
+must_tell groups "fault rank=1 signal=9 step=23" "fault rank=2 signal=9 step=35" "fault rank=0 signal=9 step=47" "end exit_code=0"
 
 # NaN on one rank: all agree to stop, nothing of it is saved, and a start later goes on from what is sound.
 begin numbers "1,13,optimizer,1,nan"
