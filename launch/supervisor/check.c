@@ -15,10 +15,14 @@ static void leave_out(struct agent *agent, const char *reason)
     struct trm_supervisor *s = agent->supervisor;
     struct trm_node *node = node_of(agent);
     struct trm_event happened = trm_event_init(TRM_HAPPENED_NODE);
+    bool told = strncmp(node->reason, reason, 250) == 0;
 
     agent->checked = true;
+    agent->checked_ns = trm_clock_now_ns();
     node->healthy = false;
     node->state = TRM_NODE_UNHEALTHY;
+    if (told)
+        return;
     snprintf(node->reason, sizeof node->reason, "%.250s", reason);
     happened.node = node->host.name;
     happened.cause = reason;
@@ -91,6 +95,24 @@ void trm_supervisor_check_joined(struct agent *agent)
         ask(agent);
 }
 
+bool trm_supervisor_check_again(struct trm_supervisor *s, int64_t now_ns)
+{
+    bool any = false;
+
+    for (int i = 0; i < s->nodes.count; i++) {
+        struct agent *agent = &s->agents[i];
+        struct trm_node *node = node_of(agent);
+        if (node->state != TRM_NODE_UNHEALTHY || !agent->link)
+            continue;
+        any = true;
+        if (now_ns - agent->checked_ns > s->config->node_retry_ms * 1000000) {
+            agent->checked = false;
+            node->state = TRM_NODE_READY;
+        }
+    }
+    return any;
+}
+
 /* "version|fingerprint|checksum": equal on nodes that compute alike. */
 static void read_fingerprint(const char *report, char *out, size_t out_bytes)
 {
@@ -124,6 +146,7 @@ void trm_supervisor_check_answer(struct agent *agent, const struct trm_message_h
     agent->checked_ns = trm_clock_now_ns();
     read_fingerprint(health->report, agent->fingerprint, sizeof agent->fingerprint);
     node_of(agent)->state = TRM_NODE_READY;
+    node_of(agent)->reason[0] = '\0';
     trm_supervisor_check_tick(agent->supervisor, agent->checked_ns);
 }
 

@@ -99,7 +99,7 @@ struct trm_supervisor {
     struct trm_claim claim; /* attempt = 0 before the first */
     struct trm_events *events;
     enum trm_run_state state;
-    int64_t entered_ns; /* into the state */
+    int64_t entered_ns, gather_ns; /* into the state; into gathering, checks since then included */
 
     struct file_work claiming, checking_claim, status_work, exclude_work, ending;
     int64_t claim_checked_ns;   /* the claim was ours then: the look's beginning */

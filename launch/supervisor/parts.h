@@ -44,6 +44,10 @@ void trm_supervisor_check(struct trm_supervisor *s);
 void trm_supervisor_check_ahead(struct trm_supervisor *s);
 /* A node answers, perhaps again, while others are checked. */
 void trm_supervisor_check_joined(struct agent *agent);
+
+/* While nodes are gathered: those whose last check failed long enough ago may be asked once more.
+ * Whether there are any, then or later. */
+bool trm_supervisor_check_again(struct trm_supervisor *s, int64_t now_ns);
 void trm_supervisor_check_answer(struct agent *agent, const struct trm_message_health *health);
 void trm_supervisor_check_tick(struct trm_supervisor *s, int64_t now_ns);
 /* A node that is being checked went away. */

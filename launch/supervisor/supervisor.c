@@ -190,19 +190,23 @@ void trm_supervisor_event(struct trm_supervisor *s, enum trm_run_event event)
     struct trm_transition transition = trm_states_next(s->state, event);
 
     if (transition.next != s->state) {
+        bool gathers_on = s->state == TRM_RUN_CHECKING;
         s->state = transition.next;
         s->entered_ns = trm_clock_now_ns();
+        if (s->state == TRM_RUN_GATHERING && !gathers_on)
+            s->gather_ns = s->entered_ns;
     }
     act(s, transition.action, event);
 }
 
-/* Whether the nodes that answer will do, or might with time. */
+/* Whether the nodes that answer will do, or might with time. A run that has begun waits for nodes
+ * that are ill, too; before, somebody looks on who had better know at once. */
 static void gather_tick(struct trm_supervisor *s, int64_t now_ns)
 {
     bool first = s->claim.attempt == 0;
     int64_t limit_ms = first ? s->config->start_timeout_ms : s->config->node_wait_ms;
-    bool late = now_ns - s->entered_ns > limit_ms * 1000000;
-    bool hope = false;
+    bool late = now_ns - s->gather_ns > limit_ms * 1000000;
+    bool hope = !first && !late && trm_supervisor_check_again(s, now_ns);
 
     for (int i = 0; i < s->nodes.count; i++)
         if (s->nodes.items[i].state == TRM_NODE_AWAY)
@@ -463,7 +467,7 @@ enum trm_status trm_supervise(const struct trm_supervisor_settings *settings,
         status = set_up(s, err);
     if (status == TRM_OK) {
         tell_begin(s);
-        s->entered_ns = trm_clock_now_ns();
+        s->entered_ns = s->gather_ns = trm_clock_now_ns();
         start_handles(s);
         uv_run(&s->loop, UV_RUN_DEFAULT);
         TRM_ASSERT(s->exit_code >= 0);

@@ -65,7 +65,11 @@ static void answer(struct fake_agent *agent, const struct trm_message *message)
     case TRM_MESSAGE_CHECK:
         reply.type = TRM_MESSAGE_HEALTH;
         reply.health.id = message->check.id;
-        reply.health.ok = true;
+        reply.health.ok = agent->ill == 0;
+        if (agent->ill > 0) {
+            agent->ill--;
+            snprintf(reply.health.reason, sizeof reply.health.reason, "it feels ill");
+        }
         break;
     case TRM_MESSAGE_QUIT:
         break;
