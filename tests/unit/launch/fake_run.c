@@ -225,6 +225,13 @@ static void leave(struct trm_rank_report *rank, int64_t code)
     rank->process = TRM_REPORT_NO_PROCESS;
 }
 
+void fake_run_first_step(struct fake_run *run)
+{
+    FAKE_RUN_WAIT(run, fake_run_launches(run) == 1);
+    fake_run_step(run, 1);
+    FAKE_RUN_WAIT(run, fake_run_tells(run, "\"event\":\"recovered\",\"attempt\":1"));
+}
+
 void fake_run_exit(struct fake_run *run, int code)
 {
     report(run, leave, code);

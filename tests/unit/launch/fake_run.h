@@ -53,8 +53,11 @@ void fake_run_destroy(struct fake_run *run);
 /* Starts the agents of nodes [from, to), which the supervisor has asked its remote shell for. */
 void fake_run_join(struct fake_run *run, int from, int to);
 
-/* Whether all ranks of the nodes with an attempt at hand now report that step. */
+/* All ranks of the nodes with an attempt at hand report that step from now on. */
 void fake_run_step(struct fake_run *run, int64_t step);
+/* The same for the first step of the first attempt; waits until it has begun, and for the
+ * supervisor to have heard of it. */
+void fake_run_first_step(struct fake_run *run);
 void fake_run_exit(struct fake_run *run, int code);
 void fake_run_blame(struct fake_run *run, int rank); /* in what ranks report from now on */
 void fake_run_gone(struct fake_run *run, int node, int rank, int64_t step);

@@ -35,9 +35,7 @@ static void begin(struct fake_run *run, int nodes, int ranks, const char *launch
 static void reach_first_step(struct fake_run *run)
 {
     fake_run_join(run, 0, run->nodes);
-    FAKE_RUN_WAIT(run, fake_run_launches(run) == 1);
-    fake_run_step(run, 1);
-    FAKE_RUN_WAIT(run, fake_run_tells(run, "\"event\":\"recovered\",\"attempt\":1"));
+    fake_run_first_step(run);
 }
 
 static void a_run_without_trouble_ends_with_0(void **state)

@@ -23,9 +23,7 @@ static const char *const hasty[] = {
 static void reach_first_step(struct fake_run *run)
 {
     fake_run_join(run, 0, run->nodes);
-    FAKE_RUN_WAIT(run, fake_run_launches(run) == 1);
-    fake_run_step(run, 1);
-    FAKE_RUN_WAIT(run, fake_run_tells(run, "\"event\":\"recovered\",\"attempt\":1"));
+    fake_run_first_step(run);
 }
 
 /* A supervisor that leaves before the ranks of the one before it can all be dead does not say that

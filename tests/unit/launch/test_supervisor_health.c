@@ -18,9 +18,7 @@ static void fall_ill(struct fake_run *run, int checks, const char *const *flags)
     fake_run_create(run, 2, 1, BEAT_MS);
     fake_run_supervise(run, 2, FAKE_RUN_LAUNCHER, flags);
     fake_run_join(run, 0, 2);
-    FAKE_RUN_WAIT(run, fake_run_launches(run) == 1);
-    fake_run_step(run, 1);
-    FAKE_RUN_WAIT(run, fake_run_tells(run, "\"event\":\"recovered\",\"attempt\":1"));
+    fake_run_first_step(run);
     run->agents[1].ill = checks;
     fake_run_gone(run, 0, 0, 7);
 }

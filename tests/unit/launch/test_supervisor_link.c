@@ -58,9 +58,7 @@ static void an_answer_to_a_check_that_was_lost_is_asked_for_again(void **state)
 
     (void)state;
     begin(&run);
-    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
-    fake_run_step(&run, 1);
-    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"recovered\",\"attempt\":1"));
+    fake_run_first_step(&run);
     run.agents[1].deaf[TRM_MESSAGE_CHECK] = run.agents[1].deaf[TRM_MESSAGE_KILL] = true;
     fake_run_gone(&run, 0, 0, 7);
     FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_CHECK] == 2);
@@ -81,9 +79,7 @@ static void a_stop_that_was_lost_is_said_again(void **state)
 
     (void)state;
     begin(&run);
-    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
-    fake_run_step(&run, 1);
-    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"recovered\",\"attempt\":1"));
+    fake_run_first_step(&run);
     kill(run.supervisor, SIGTERM);
     FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_STOP] == 1);
     connect_anew(&run, 1, &old);
@@ -99,9 +95,7 @@ static void a_signal_that_a_node_tells_needs_no_word_of_mpirun(void **state)
 
     (void)state;
     begin(&run);
-    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
-    fake_run_step(&run, 1);
-    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"recovered\",\"attempt\":1"));
+    fake_run_first_step(&run);
     fake_run_gone(&run, 1, 1, 7);
     run.reports[1].process = TRM_REPORT_NO_PROCESS;
     run.reports[1].signal = SIGSEGV;
