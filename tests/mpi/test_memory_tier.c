@@ -20,10 +20,13 @@ static void the_newest_step_is_restored_at_any_layout(void **state)
     struct attempt attempt;
     struct trm_recall_step step;
     bool ok = memory_attempt_begin(&place, 1, &attempt) && memory_attempt_copy(&attempt, 10, 1);
+    /* Steps that take no time: the copy of the first that is due may travel during all of them. */
     for (int64_t s = 10; s < 15; s++)
         ok = memory_attempt_step(&attempt, s) && ok;
     ok = trm_partner_wait(attempt.partner, NULL) == TRM_OK && ok;
-    assert_on_all_ranks(world, ok && attempt.complete >= 12);
+    assert_on_all_ranks(world, ok && attempt.complete >= 11 && attempt.complete <= 14);
+    ok = memory_attempt_step(&attempt, 15) && trm_partner_wait(attempt.partner, NULL) == TRM_OK;
+    assert_on_all_ranks(world, ok && attempt.complete == 15);
     int64_t newest = trm_partner_step(attempt.partner);
     memory_attempt_end(&attempt);
 
