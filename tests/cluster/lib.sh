@@ -7,10 +7,22 @@ why=$(hosts_able) || { echo "skipped: $why"; exit 77; }
 
 export HOSTS_DIR=$scratch/hosts HOSTS_SHARED=$scratch RELAY=$TRIREME_BIN/../tests/relay
 faulty=$TRIREME_BIN/../tests/trireme-train-faults
-trap 'code=$?; set +e; hosts_down; rm -rf "$scratch"; exit $code' EXIT
+before_leaving() {
+    [ "$code" = 0 ] || agents_evidence
+    hosts_down
+}
 trap 'exit 143' INT TERM HUP
 set -E
 trap '[ $BASHPID != $$ ] || echo "FAILED: ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
+
+agents_evidence() {
+    local host
+    for host in $(hosts_names); do
+        hosts_exec "$host" sh -c 'for log in /tmp/trireme-*/agent.log; do
+            [ ! -e "$log" ] || { echo "--- $0: $log" && tail -n 60 "$log"; }
+        done' "$host"
+    done
+}
 
 # What mpirun needs to know of these hosts. A rank that is lost is given no time to say goodbye.
 export OMPI_MCA_oob_tcp_if_include=eth0 OMPI_MCA_btl_tcp_if_include=eth0 OMPI_MCA_pml=ob1
@@ -36,7 +48,7 @@ wait_until() {
     local end=$((SECONDS + $1 + 1)) what=$2
     shift 2
     until "$@"; do
-        [ $SECONDS -lt $end ] || { tail -n 60 "$scratch"/*.err 2>/dev/null; fail "waited in vain until $what"; }
+        [ $SECONDS -lt $end ] || fail "waited in vain until $what"
         sleep 0.02
     done
 }

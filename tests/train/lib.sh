@@ -3,8 +3,28 @@
 set -euo pipefail
 
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
 passed=0
+
+# What a test that failed leaves for whoever asks why: the ends of what was written last.
+evidence() {
+    local file
+    find "$scratch" -type f \( -name '*.err' -o -name '*.log' -o -name events.jsonl \) -printf '%T@ %p\n' | sort -n | tail -n 4 |
+        while read -r _ file; do
+            echo "--- ${file#"$scratch/"}"
+            tail -n 80 "$file"
+        done
+}
+
+before_leaving() { :; } # a test that has something to end replaces it
+leave() {
+    local code=$?
+    set +e
+    [ $code = 0 ] || [ $code = 77 ] || evidence
+    before_leaving
+    rm -rf "$scratch"
+    exit $code
+}
+trap leave EXIT
 
 # 251 tokens: not a multiple of anything, so the vocabulary is padded. 48 channels and a sequence of
 # 20: no tensor is a multiple of the layout's 1,024 elements.

@@ -50,7 +50,7 @@ mkfifo "$scratch/to_agent"
 "$TRIREME_BIN/../tests/slot_agent" "$scratch/n0" "$scratch/n1" <"$scratch/to_agent" >"$scratch/agent.out" &
 agent=$!
 exec 7>"$scratch/to_agent"
-trap 'exec 7>&-; wait "$agent"; rm -rf "$scratch"' EXIT
+before_leaving() { exec 7>&- && wait "$agent"; }
 until grep -q ready "$scratch/agent.out" 2>/dev/null; do kill -0 "$agent"; sleep 0.02; done
 cat >"$scratch/on_nodes" <<'SH'
 #!/bin/sh

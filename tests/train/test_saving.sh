@@ -134,7 +134,7 @@ pass "started again without room for anything: trained to the end, exit 74"
 disk=$scratch/disk
 mkdir -p "$disk"
 if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=10m tmpfs "$disk" 2>/dev/null; then
-    trap 'umount "$disk"; rm -rf "$scratch"' EXIT
+    before_leaving() { umount "$disk"; }
     one=$(du -sm "$(final waiting)" | cut -f1)
     code=0
     train full 1 $saves --save "$disk/checkpoints" || code=$?
