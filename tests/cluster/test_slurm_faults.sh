@@ -23,7 +23,8 @@ park_at() {
 # lose NAME COMMAND: a node is lost under two jobs at once, one with a node in reserve and one without.
 lose() {
     local spare plain
-    park_at "$1_spare" 1 7 --nodes 3 --spares 1
+    # Its ranks ask for each other's addresses one by one, on whatever nodes of the job they are.
+    OMPI_MCA_pmix_base_collect_data=0 park_at "$1_spare" 1 7 --nodes 3 --spares 1
     spare=$job
     park_at "$1_plain" 1 8 --nodes 2
     plain=$job
