@@ -34,7 +34,8 @@ struct trm_agent_options {
     int64_t memory_limit; /* bytes of all memory slots together */
     bool foreground;      /* does not leave its terminal or job step, which ends with it */
     /* For /bin/sh, once there has been no supervisor for two leases and this long; empty: none.
-     * Killed when the supervisor comes back; tried again when it fails. */
+     * Killed when the supervisor comes back; tried again when it fails. When it succeeds there is
+     * nothing left to wait for, and the agent leaves. */
     char orphan_command[TRM_AGENT_COMMAND_BYTES];
     int64_t orphan_delay_ms;
 };

@@ -11,8 +11,10 @@ static void on_end(const struct trm_message_health *health, void *context)
     struct trm_agent *agent = context;
     agent->orphan = NULL;
     agent->orphan_next_ns = trm_flight_boot_ns() + PAUSE_NS;
-    trm_log(agent->log, TRM_LOG_WARNING, "the orphan command %s%s",
-            health->ok ? "has done its work" : "failed: ", health->ok ? "" : health->reason);
+    if (health->ok)
+        trm_agent_leave(agent, "the orphan command has done its work");
+    else
+        trm_log(agent->log, TRM_LOG_WARNING, "the orphan command failed: %s", health->reason);
 }
 
 void trm_agent_orphan_tick(struct trm_agent *agent, int64_t now_ns)

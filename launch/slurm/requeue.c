@@ -25,12 +25,21 @@ enum trm_status trm_requeue_command(const struct trm_slurm_job *job, const char 
     trm_quote_word(file, run_dir);
     fprintf(file,
             "/" TRM_ATTEMPT_DIRECTORY "/status.json\n"
-            "same() { scontrol show job -o $job | grep -q 'JobState=RUNNING .*Restarts=%d '; }\n"
+            "look() {\n"
+            "    said=$(scontrol show job -o $job 2>&1) ||\n"
+            "        case $said in *'Invalid job id'*) exit 0 ;; *) exit 1 ;; esac\n"
+            "    case $said in\n"
+            "    *JobState=RUNNING' '*' Restarts=%d '*) ;;\n"
+            "    *JobState=SUSPENDED' '* | *JobState=STOPPED' '*) exit 1 ;;\n"
+            "    *) exit 0 ;;\n"
+            "    esac\n"
+            "}\n"
             "seen() { stat -c '%%i %%z' \"$status\" 2>/dev/null; }\n"
-            "same || exit 1\n"
-            "before=$(seen); sleep %" PRId64 "\n"
-            "[ \"$(seen)\" = \"$before\" ] && same || exit 1\n"
-            "scontrol requeue $job || { same && scancel $job; }\n",
+            "look; before=$(seen)\n"
+            "sleep %" PRId64 "\n"
+            "[ \"$(seen)\" = \"$before\" ] || exit 1\n"
+            "look\n"
+            "scontrol requeue $job || { look; scancel $job; }\n",
             job->restarts, wait_s);
     if (fclose(file) != 0 || length >= bytes) {
         free(command);

@@ -6,8 +6,9 @@
  * A node that was merely cut off has lost its supervisor, too. Before the command acts, the
  * controller must answer and tell of this very start of the job; then for a while nothing may show
  * that the supervisor lives: no connection (the agent kills the command when there is one), and no
- * change of RUN_DIR/status.json. Then it looks again, and asks for a requeue; where that is
- * forbidden, for the job's end. A second requeue finds the job pending, and does nothing.
+ * change of RUN_DIR/supervisor/status.json. Then it looks again, and asks for a requeue; where that
+ * is forbidden, for the job's end. It succeeds when this start of the job is over, by its own doing
+ * or not: Slurm ends the agents of a job, but not always those of a node that comes back just then.
  */
 #ifndef TRM_LAUNCH_SLURM_REQUEUE_H
 #define TRM_LAUNCH_SLURM_REQUEUE_H

@@ -50,7 +50,7 @@ hosts_mend node2
 wait_until 60 "node2 is idle" slurm_node_is_idle node2
 ended_on() { [ -z "$(hosts_pids "$1" trireme)$(hosts_pids "$1" trireme-train-f)" ]; }
 wait_until 30 "no agent is left on node2" ended_on node2
-pass "once it is back, Slurm ends the agents of a node that was cut off"
+pass "once it is back, the agents of a node that was cut off end with their jobs"
 hosts_kill node2 # there slurmstepd goes on for minutes, trying to reach an srun that ended long ago
 hosts_boot node2
 slurm_node_up node2

@@ -45,8 +45,23 @@ static void the_orphan_command_runs_once_the_supervisor_is_lost(void **state)
     start_with_command(&node, "echo orphan >\"$mark\"", mark);
     assert_int_not_equal(access(mark, F_OK), 0);
     lose_supervisor(&node);
+    node_wait_agent(&node); /* it has nothing to wait for any more */
+    assert_int_equal(unlink(mark), 0);
+    node_finish(&node);
+}
+
+static void an_agent_whose_orphan_command_fails_stays(void **state)
+{
+    struct node node;
+    char mark[TRM_PATH_BYTES];
+
+    (void)state;
+    start_with_command(&node, "echo orphan >\"$mark\"; exit 1", mark);
+    lose_supervisor(&node);
     NODE_WAIT(&node, access(mark, F_OK) == 0);
     NODE_WAIT(&node, !node_has_children());
+    node_start_supervisor(&node);
+    NODE_WAIT(&node, node.received[TRM_MESSAGE_HELLO] == 3);
     unlink(mark);
     node_finish(&node);
 }
@@ -105,6 +120,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_orphan_command_runs_once_the_supervisor_is_lost),
+        cmocka_unit_test(an_agent_whose_orphan_command_fails_stays),
         cmocka_unit_test(the_orphan_command_ends_when_the_supervisor_is_back),
         cmocka_unit_test(an_agent_that_never_had_a_supervisor_is_no_orphan),
         cmocka_unit_test(a_request_to_stop_is_passed_on_to_the_supervisor),

@@ -15,6 +15,7 @@
 struct world {
     char root[64], path[128];
     char command[4096];
+    int status; /* of the command, as wait tells it */
 };
 
 static void make_program(const struct world *world, const char *name, const char *body)
@@ -29,7 +30,8 @@ static void make_program(const struct world *world, const char *name, const char
     assert_int_equal(chmod(path, 0700), 0);
 }
 
-/* `show` is what scontrol shows, `requeue` what it then does; `sleep` happens meanwhile. */
+/* `show` is what scontrol shows, with "error:" as it fails; `requeue` what it then does; `sleep`
+ * happens meanwhile. */
 static void make_world(struct world *world, const char *show, const char *requeue,
                        const char *sleep)
 {
@@ -39,8 +41,9 @@ static void make_world(struct world *world, const char *show, const char *requeu
 
     snprintf(world->root, sizeof world->root, "/tmp/trireme-requeue-XXXXXX");
     assert_non_null(mkdtemp(world->root));
-    snprintf(body, sizeof body, "case $1 in show) cat '%s/state' ;; requeue) %s ;; esac",
-             world->root, requeue);
+    snprintf(body, sizeof body,
+             "case $1 in show) cat '%s/state'; ! grep -q error: '%s/state' ;; requeue) %s ;; esac",
+             world->root, world->root, requeue);
     make_program(world, "scontrol", body);
     make_program(world, "scancel", "");
     make_program(world, "sleep", sleep);
@@ -53,7 +56,7 @@ static void make_world(struct world *world, const char *show, const char *requeu
         TRM_OK);
 }
 
-/* Runs the command; what was called, a line each. */
+/* Runs the command; what was called, a line each. Sets world->status. */
 static const char *calls(struct world *world)
 {
     static char text[1024];
@@ -63,7 +66,8 @@ static const char *calls(struct world *world)
 
     snprintf(command, sizeof command, "cd %s; PATH=%s:$PATH; %s", world->root, world->root,
              world->command);
-    (void)!system(command);
+    world->status = system(command);
+    assert_true(WIFEXITED(world->status));
     snprintf(path, sizeof path, "%s/calls", world->root);
     assert_int_equal(trm_file_read_all(path, sizeof text - 1, &read, &bytes, &err), TRM_OK);
     memcpy(text, read, bytes + 1);
@@ -82,6 +86,7 @@ static void a_job_without_a_supervisor_is_requeued(void **state)
     (void)state;
     make_world(&world, RUNNING, "exit 0", "");
     assert_string_equal(calls(&world), SHOW "sleep 5\n" SHOW "scontrol requeue 17\n");
+    assert_int_equal(world.status, 0);
 }
 
 static void a_job_that_may_not_be_requeued_is_cancelled(void **state)
@@ -92,6 +97,7 @@ static void a_job_that_may_not_be_requeued_is_cancelled(void **state)
     make_world(&world, RUNNING, "exit 1", "");
     assert_string_equal(calls(&world),
                         SHOW "sleep 5\n" SHOW "scontrol requeue 17\n" SHOW "scancel 17\n");
+    assert_int_equal(world.status, 0);
 }
 
 /* Requeued by another node: it must neither be requeued again nor cancelled. */
@@ -102,8 +108,10 @@ static void a_job_that_was_requeued_meanwhile_is_left_alone(void **state)
     (void)state;
     make_world(&world, RUNNING, "exit 0", "echo 'JobState=PENDING Restarts=3 ' >state");
     assert_string_equal(calls(&world), SHOW "sleep 5\n" SHOW);
+    assert_int_equal(world.status, 0);
     make_world(&world, RUNNING, "echo 'JobState=PENDING Restarts=3 ' >state; exit 1", "");
     assert_string_equal(calls(&world), SHOW "sleep 5\n" SHOW "scontrol requeue 17\n" SHOW);
+    assert_int_equal(world.status, 0);
 }
 
 static void a_later_start_of_the_job_is_left_alone(void **state)
@@ -113,8 +121,34 @@ static void a_later_start_of_the_job_is_left_alone(void **state)
     (void)state;
     make_world(&world, "JobState=RUNNING Reason=None Restarts=3 BatchFlag=1", "exit 0", "");
     assert_string_equal(calls(&world), SHOW);
+    assert_int_equal(world.status, 0);
     make_world(&world, "JobState=RUNNING Reason=None Restarts=22 BatchFlag=1", "exit 0", "");
     assert_string_equal(calls(&world), SHOW);
+    assert_int_equal(world.status, 0);
+}
+
+/* By its end, by its disappearance long after; not because the controller does not answer. */
+static void a_job_that_is_over_needs_nobody(void **state)
+{
+    static const struct {
+        const char *shown;
+        bool over;
+    } answers[] = {
+        {"JobState=COMPLETED Reason=None Restarts=2 BatchFlag=1", true},
+        {"JobState=COMPLETING Reason=None Restarts=2 BatchFlag=1", true},
+        {"JobState=CANCELLED Reason=None Restarts=2 BatchFlag=1", true},
+        {"JobState=SUSPENDED Reason=None Restarts=2 BatchFlag=1", false},
+        {"slurm_load_jobs error: Invalid job id specified", true},
+        {"slurm_load_jobs error: Unable to contact slurm controller (connect failure)", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        struct world world;
+
+        make_world(&world, answers[i].shown, "exit 0", "");
+        assert_string_equal(calls(&world), SHOW);
+        assert_int_equal(world.status == 0, answers[i].over);
+    }
 }
 
 static void a_supervisor_that_writes_its_status_lives(void **state)
@@ -124,12 +158,13 @@ static void a_supervisor_that_writes_its_status_lives(void **state)
     (void)state;
     make_world(&world, RUNNING, "exit 0", "cd supervisor; mv status.json old; cp old status.json");
     assert_string_equal(calls(&world), SHOW "sleep 5\n");
+    assert_int_not_equal(world.status, 0); /* to be tried again */
 }
 
 static void a_run_with_an_odd_name_is_quoted(void **state)
 {
     struct trm_slurm_job job = {.id = "17"};
-    char command[512];
+    char command[1024];
     struct trm_error err;
 
     (void)state;
@@ -147,6 +182,7 @@ int main(void)
         cmocka_unit_test(a_job_that_may_not_be_requeued_is_cancelled),
         cmocka_unit_test(a_job_that_was_requeued_meanwhile_is_left_alone),
         cmocka_unit_test(a_later_start_of_the_job_is_left_alone),
+        cmocka_unit_test(a_job_that_is_over_needs_nobody),
         cmocka_unit_test(a_supervisor_that_writes_its_status_lives),
         cmocka_unit_test(a_run_with_an_odd_name_is_quoted),
     };
