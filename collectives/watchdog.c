@@ -125,12 +125,13 @@ static void judge(struct trm_watchdog *w, const struct trm_verdict *verdict)
 static void watch_progress(struct trm_watchdog *w)
 {
     int64_t now_ns = trm_clock_now_ns(), stalled_ms, limit_ms;
+    uint64_t before = w->stall.signature;
     int count = look(w, now_ns);
     struct trm_verdict verdict;
 
     trm_stall_observe(&w->stall, w->views, count, now_ns, GAP_NS);
     stalled_ms = trm_stall_ms(&w->stall);
-    if (w->told_storage && stalled_ms == 0) {
+    if (w->told_storage && w->stall.signature != before) { /* more than a gap of this rank's own */
         w->told_storage = false;
         atomic_store(&w->attach->flight.segment->waits_for_storage, 0);
     }

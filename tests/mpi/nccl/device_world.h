@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "collectives/nccl/internal.h"
 #include "collectives/nccl/nccl.h"
 #include "tests/fake/device.h"
 #include "tests/fake/nccl/fake.h"
@@ -23,6 +24,13 @@ static inline struct trm_nccl_settings device_settings(const struct device_world
                                       .operation_timeout_ms = 60000,
                                       .stream = world->stream,
                                       .alone = true};
+}
+
+/* The settings of the family that a communicator belongs to. Deadlines of what is waited for in
+ * vain are shortened when all that comes before is done, which may take its time. */
+static inline struct trm_nccl_settings *settings_of(const struct trm_comm *device)
+{
+    return &((struct nccl_state *)device->state)->family->settings;
 }
 
 static inline int device_world_start(void **state)

@@ -14,7 +14,8 @@
 #include "collectives/nccl/nccl.h"
 #include "tests/fake/nccl/fake.h"
 
-#define DEADLINE_MS 5000
+#define DEADLINE_MS 15000 /* for the others, who shall meet it */
+#define NEVER_MS    60000 /* where they shall not */
 
 static void act(const char *mode, struct trm_comm *device)
 {
@@ -45,8 +46,9 @@ static enum trm_status gather(const char *mode, struct trm_comm *device, struct 
 
 int main(int argc, char **argv)
 {
+    bool aborts = argc == 2 && strcmp(argv[1], "abort") == 0;
     struct trm_nccl_settings settings = {.init_timeout_ms = 60000,
-                                         .operation_timeout_ms = DEADLINE_MS};
+                                         .operation_timeout_ms = aborts ? NEVER_MS : DEADLINE_MS};
     struct trm_comm *host = NULL, *device = NULL;
     struct trm_error err = {0};
     struct trm_mesh mesh;
@@ -59,9 +61,9 @@ int main(int argc, char **argv)
         return 70;
     }
     enum trm_status status = gather(argv[1], device, &mesh, &err);
-    struct fake_aborts aborts = fake_nccl_aborts();
+    struct fake_aborts aborted = fake_nccl_aborts();
     printf("rank %d: %s: %s; aborted %d in %d group\n", device->rank, trm_status_name(status),
-           err.text, aborts.communicators, aborts.groups);
+           err.text, aborted.communicators, aborted.groups);
     fflush(stdout);
     _exit(0); /* MPI can't be finalized: a peer is gone */
 }

@@ -318,7 +318,6 @@ static void splits_into_single_ranks_need_no_nccl(void **state)
     struct trm_nccl_settings settings = device_settings(world);
     struct trm_comm *device = NULL, *single = NULL, *uneven = NULL;
     settings.alone = false;
-    settings.init_timeout_ms = 2000;
     bool ok = !trm_nccl_start(world->host, &settings, &device, NULL);
     const int alive = fake_nccl_alive();
     fake_nccl_be_deaf(rank == size - 1);

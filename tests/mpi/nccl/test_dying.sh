@@ -21,7 +21,7 @@ fail() {
 # start MODE [OPTION]: mpirun in the background.
 start() {
     : >"$folder/out"
-    timeout 60 "$mpirun" ${2:+"$2"} -np "$ranks" "$program" "$1" >"$folder/out" 2>"$folder/err" &
+    timeout 100 "$mpirun" ${2:+"$2"} -np "$ranks" "$program" "$1" >"$folder/out" 2>"$folder/err" &
     job=$!
 }
 
@@ -41,7 +41,7 @@ all_told() { [ "$(lines '^rank ')" = $((ranks - 1)) ]; }
 
 for mode in kill stop; do
     start $mode --enable-recovery # mpirun leaves the others alone when one dies
-    wait_until 40 all_told || fail "$mode: not every rank noticed"
+    wait_until 60 all_told || fail "$mode: not every rank noticed"
     [ "$(lines "^rank [0-9]*: timeout: .* did not complete in time: .*; aborted $communicators in 1 group$")" = \
         $((ranks - 1)) ] || fail "$mode: wrong words"
     if [ $mode = stop ]; then # the harness ends whom it stopped

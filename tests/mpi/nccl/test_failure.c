@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "collectives/mesh.h"
 
 #define SHORT_MS 300 /* for what is waited for in vain */
@@ -35,10 +36,9 @@ struct family {
     int alive;
 };
 
-static struct trm_nccl_settings short_settings(struct family *f)
+static struct trm_nccl_settings telling_settings(struct family *f)
 {
     struct trm_nccl_settings settings = device_settings(f->base);
-    settings.operation_timeout_ms = SHORT_MS;
     settings.failed_fn = tell;
     settings.failed_context = &f->told;
     return settings;
@@ -51,7 +51,7 @@ static struct family *begin(void **state)
     f->host = f->base->host;
     f->before = fake_nccl_aborts();
     f->alive = fake_nccl_alive();
-    struct trm_nccl_settings settings = short_settings(f);
+    struct trm_nccl_settings settings = telling_settings(f);
     int tensor_size = f->host->size % 2 == 0 ? 2 : 1;
     if (trm_nccl_start(f->host, &settings, &f->device, NULL) ||
         trm_mesh_create(f->device, tensor_size, &f->mesh, NULL))
@@ -96,7 +96,7 @@ static void a_rank_that_does_not_join_is_noticed_by_the_deadline(void **state)
 {
     struct device_world *world = *state;
     struct family f = {.base = world, .host = world->host, .before = fake_nccl_aborts()};
-    struct trm_nccl_settings settings = short_settings(&f);
+    struct trm_nccl_settings settings = telling_settings(&f);
     struct trm_error err = {0};
     int alive = fake_nccl_alive();
     settings.init_timeout_ms = SHORT_MS;
@@ -114,12 +114,13 @@ static void a_rank_that_does_not_take_part_in_a_split_is_noticed_by_the_deadline
 {
     struct device_world *world = *state;
     struct family f = {.base = world, .host = world->host};
-    struct trm_nccl_settings settings = short_settings(&f);
+    struct trm_nccl_settings settings = telling_settings(&f);
     struct trm_comm *part = NULL;
     struct trm_error err = {0};
     int alive = fake_nccl_alive();
-    settings.init_timeout_ms = SHORT_MS;
     bool ok = trm_nccl_start(world->host, &settings, &f.device, NULL) == TRM_OK;
+    if (ok)
+        settings_of(f.device)->init_timeout_ms = SHORT_MS;
     fake_nccl_be_deaf(world->host->rank == world->host->size - 1);
     ok = ok && trm_comm_split(f.device, 0, 0, &part, &err) == TRM_ERR_TIMEOUT && !part;
     fake_nccl_be_deaf(false);
@@ -136,6 +137,7 @@ static void a_rank_that_does_not_start_an_operation_is_noticed_by_the_deadline(v
     struct trm_error err = {0};
     int64_t data = 1;
     bool ok = true;
+    settings_of(f->device)->operation_timeout_ms = SHORT_MS;
     if (host->size > 1 && host->rank != host->size - 1) {
         ok = trm_comm_all_reduce(f->device, &data, 1, TRM_SUM_I64, NULL, &err) == TRM_ERR_TIMEOUT;
         ok = ok && strstr(err.text, "all-reduce over") && strstr(err.text, "did not complete");
@@ -158,6 +160,7 @@ static void settling_has_the_deadline_of_the_newest_operation(void **state)
     if (host->size > 1 && host->rank != 0) {
         ok = ok && !trm_comm_all_reduce(f->device, &data, 1, TRM_SUM_I64, r, NULL);
         ok = ok && !trm_request_wait_stream(r, NULL);
+        ((struct nccl_state *)f->device->state)->newest_deadline_ns = trm_clock_now_ns();
         ok = ok && trm_comm_settle(f->device, &err) == TRM_ERR_TIMEOUT;
         ok = ok && aborted_together(f, TRM_ERR_TIMEOUT, "all-reduce");
     }
@@ -182,6 +185,7 @@ static void an_error_that_nccl_reports_ends_the_whole_family(void **state)
         ok = ok && aborted_together(f, TRM_ERR_COMM, "remote process exited");
         ok = ok && stays_broken(f, TRM_ERR_COMM, "remote process exited");
     } else if (host->size > 1) { /* the peers meet their deadlines */
+        settings_of(f->device)->operation_timeout_ms = SHORT_MS;
         ok = trm_comm_barrier(f->device, NULL, &err) == TRM_ERR_TIMEOUT;
         ok = ok && aborted_together(f, TRM_ERR_TIMEOUT, "barrier");
     }
@@ -213,7 +217,7 @@ static void ranks_agree_on_a_communicator_that_one_could_not_form(void **state)
 {
     struct device_world *world = *state;
     struct family f = {.base = world, .host = world->host, .before = fake_nccl_aborts()};
-    struct trm_nccl_settings settings = short_settings(&f);
+    struct trm_nccl_settings settings = telling_settings(&f);
     struct trm_error err = {0};
     int alive = fake_nccl_alive();
     settings.init_timeout_ms = SHORT_MS; /* of the others, whom nobody tells */

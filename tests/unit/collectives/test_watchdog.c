@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "agent.h"
+#include "collectives/flight_view.h"
 #include "collectives/flight_write.h"
 
 #define RANKS 2
@@ -184,29 +185,44 @@ static bool join(struct trm_attach *attach)
     return true;
 }
 
-static void both_have_joined(const struct trm_attach *attach)
+static bool begin_to_wait(struct trm_attach *attach)
 {
-    while (attach->flight.segment->records[0].state != TRM_FLIGHT_RUNNING ||
-           attach->flight.segment->records[1].state != TRM_FLIGHT_RUNNING)
-        usleep(1000);
-}
-
-static int wait_for_all(struct trm_attach *attach)
-{
-    const struct trm_stall_limits limits = {.ceiling_ms = 300, .io_ms = 900};
     struct trm_flight_lane *lane;
-    struct trm_watchdog *watchdog;
 
     if (!join(attach))
-        return 1;
-    both_have_joined(attach);
+        return false;
     lane = trm_flight_lane(&attach->flight, TRM_FLIGHT_DATA);
     trm_flight_wait_begin(lane, trm_flight_enter(lane, TRM_FLIGHT_ALL_REDUCE),
                           TRM_FLIGHT_ALL_REDUCE);
+    return true;
+}
+
+/* Storage has longer than a rank may stand still without starting to count anew (three seconds),
+ * so that none judges before it has warned. */
+static int watch_and_hang(struct trm_attach *attach)
+{
+    const struct trm_stall_limits limits = {.ceiling_ms = 300, .io_ms = 3600};
+    struct trm_watchdog *watchdog;
+
     if (trm_watchdog_start(attach, &limits, &watchdog, NULL) != TRM_OK)
         return 1;
     hang();
     return 0;
+}
+
+static int wait_for_all(struct trm_attach *attach)
+{
+    return begin_to_wait(attach) ? watch_and_hang(attach) : 1;
+}
+
+static int wait_with_all(struct trm_attach *attach)
+{
+    if (!begin_to_wait(attach))
+        return 1;
+    for (int i = 0; i < RANKS; i++)
+        while (attach->flight.segment->records[i].lanes[TRM_FLIGHT_DATA].waiting != 1)
+            usleep(1000);
+    return watch_and_hang(attach);
 }
 
 static int be_late(struct trm_attach *attach)
@@ -234,8 +250,9 @@ static int be_saving(struct trm_attach *attach)
     return 0;
 }
 
-/* Rank 0 waits and watches, rank 1 does `work`; what rank 0 said. */
-static const char *verdict_on(rank_fn *work)
+/* Rank 1 does `work`; once it is in `phase`, and its process in that state where one is given,
+ * rank 0 waits and watches. What rank 0 said. */
+static const char *verdict_on(rank_fn *work, enum trm_phase phase, char process)
 {
     static struct rank ranks[RANKS];
     struct trm_attach attach[RANKS];
@@ -243,6 +260,9 @@ static const char *verdict_on(rank_fn *work)
 
     share_segment(attach, &fd);
     fork_rank(&ranks[1], work, &attach[1]);
+    while (attach[0].flight.segment->records[1].phase != (int32_t)phase ||
+           (process && trm_flight_process(ranks[1].pid) != process))
+        usleep(1000);
     fork_rank(&ranks[0], wait_for_all, &attach[0]);
     assert_int_equal(wait_for(&ranks[0]), TRM_EXIT_UNAVAILABLE);
     assert_int_equal(kill(ranks[1].pid, SIGKILL), 0);
@@ -254,7 +274,7 @@ static const char *verdict_on(rank_fn *work)
 
 static void without_progress_the_job_ends_with_a_verdict(void **state)
 {
-    const char *said = verdict_on(be_late);
+    const char *said = verdict_on(be_late, TRM_PHASE_FORWARD, 0);
     (void)state;
 
     assert_non_null(strstr(said, "error: no progress for "));
@@ -265,13 +285,15 @@ static void without_progress_the_job_ends_with_a_verdict(void **state)
 
 static void a_stopped_rank_is_named_as_such(void **state)
 {
+    const char *said = verdict_on(be_stopped, TRM_PHASE_FORWARD, 'T');
     (void)state;
-    assert_non_null(strstr(verdict_on(be_stopped), ", stopped by a signal; rank 0 waits for "));
+
+    assert_non_null(strstr(said, ", stopped by a signal; rank 0 waits for "));
 }
 
 static void storage_is_told_and_waited_for(void **state)
 {
-    const char *said = verdict_on(be_saving), *warning, *error;
+    const char *said = verdict_on(be_saving, TRM_PHASE_SAVE, 0), *warning, *error;
     (void)state;
 
     warning = strstr(said, "warning: no progress: rank 1 on ");
@@ -292,7 +314,7 @@ static void of_all_that_wait_one_rank_speaks(void **state)
 
     share_segment(attach, &fd);
     for (int i = 0; i < RANKS; i++)
-        fork_rank(&ranks[i], wait_for_all, &attach[i]);
+        fork_rank(&ranks[i], wait_with_all, &attach[i]);
     for (int i = 0; i < RANKS; i++) {
         assert_int_equal(wait_for(&ranks[i]), TRM_EXIT_UNAVAILABLE);
         if (strstr(ranks[i].text, "so the job ends: ")) {

@@ -3,16 +3,19 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "collectives/attach.h"
+#include "launch/agent/internal.h"
 #include "launch/sweep.h"
 
 static int count_descriptors(void)
@@ -44,6 +47,12 @@ static void keep(struct trm_message *to, struct trm_message *message)
     }
 }
 
+static void keep_note(struct node *node, const char *text)
+{
+    size_t used = strlen(node->notes);
+    snprintf(node->notes + used, sizeof node->notes - used, "%s\n", text);
+}
+
 static void on_message(struct trm_link *link, struct trm_message *message, void *context)
 {
     struct node *node = context;
@@ -68,7 +77,7 @@ static void on_message(struct trm_link *link, struct trm_message *message, void 
         node->health = *message;
         return;
     case TRM_MESSAGE_NOTE:
-        node->note = *message;
+        keep_note(node, message->note.text);
         return;
     case TRM_MESSAGE_DEAD:
         node->dead = message->attempt;
@@ -108,10 +117,39 @@ static void on_agent_end(void *context, const char *why)
     snprintf(node->agent_why, sizeof node->agent_why, "%.*s", (int)sizeof node->agent_why - 1, why);
 }
 
+/* A port that nobody listens at is anybody's: this socket is bound to it and never listens, which
+ * suffers one that does (SO_REUSEADDR, as libuv sets it too). */
+static void hold_port(struct node *node)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr = {htonl(INADDR_LOOPBACK)},
+                                  .sin_port = htons((uint16_t)node->options.addresses[0].port)};
+    socklen_t bytes = sizeof address;
+    int one = 1;
+
+    if (node->port_holder >= 0)
+        close(node->port_holder);
+    node->port_holder = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(setsockopt(node->port_holder, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one), 0);
+    assert_int_equal(bind(node->port_holder, (const struct sockaddr *)&address, bytes), 0);
+    assert_int_equal(getsockname(node->port_holder, (struct sockaddr *)&address, &bytes), 0);
+    node->options.addresses[0].port = ntohs(address.sin_port);
+}
+
+void node_lose_supervisor(struct node *node)
+{
+    trm_link_close(node->link, false);
+    node->link = NULL;
+    trm_link_server_close(node->server);
+    node->server = NULL;
+}
+
 void node_start_supervisor(struct node *node)
 {
     static const struct trm_link_server_events events = {{on_open, on_message, on_closed},
                                                          on_stranger};
+    if (node->port_holder < 0 || node->options.addresses[0].port == 0)
+        hold_port(node);
     assert_int_equal(trm_link_listen(&node->loop, "127.0.0.1", node->options.addresses[0].port,
                                      &node->options.token, &events, node, &node->server, NULL),
                      TRM_OK);
@@ -128,7 +166,7 @@ void node_start_agent(struct node *node)
 
 static void make_world(struct node *node)
 {
-    *node = (struct node){.acknowledge = true};
+    *node = (struct node){.acknowledge = true, .port_holder = -1};
     snprintf(node->root, sizeof node->root, "/tmp/trm-node-XXXXXX");
     assert_non_null(mkdtemp(node->root));
     node->options = (struct trm_agent_options){
@@ -194,6 +232,7 @@ void node_finish(struct node *node)
     uv_run(&node->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&node->loop), 0);
     close(node->log_fd);
+    close(node->port_holder);
     expect_no_files(node);
     /* The next world would find descriptors that this one left. */
     static int descriptors;
@@ -280,6 +319,15 @@ bool node_has_children(void)
 {
     int status;
     return waitpid(-1, &status, WNOHANG) >= 0 || errno != ECHILD;
+}
+
+void node_shorten_lease(struct node *node, int64_t lease_ms)
+{
+    struct trm_agent *agent = node->agent;
+
+    agent->options.lease_ms = lease_ms;
+    agent->lease_until_ns = trm_flight_boot_ns() + lease_ms * INT64_C(1000000);
+    trm_agent_ranks_set_lease(agent->ranks, agent->lease_until_ns);
 }
 
 static int count_connected(const struct node *node)

@@ -32,10 +32,12 @@ struct node {
     char agent_why[256];
 
     struct trm_link_server *server;
+    int port_holder;       /* a socket that keeps the port of a server that is away */
     struct trm_link *link; /* to the agent; NULL: none */
     bool acknowledge;      /* beats; true at first */
     int received[TRM_MESSAGE_TYPES], strangers, closed;
-    struct trm_message hello, begun, gone, health, note;
+    struct trm_message hello, begun, gone, health;
+    char notes[8192];        /* all that was noted, a line each */
     struct trm_message beat; /* the newest, with its ranks */
     int64_t dead;            /* of the newest DEAD */
 };
@@ -46,6 +48,8 @@ void node_start_world(struct node *node);
 /* Starts supervisor and agent; leases are 60 s, so that a slow machine lapses none by itself. */
 void node_start(struct node *node);
 void node_start_supervisor(struct node *node);
+/* Cuts the connection and listens no more; at its port nobody else does until a new start. */
+void node_lose_supervisor(struct node *node);
 void node_start_agent(struct node *node);
 
 /* Ends the agent, and checks that nothing is left: files, descriptors, handles, children. */
@@ -67,6 +71,9 @@ int node_reap(struct node *node, pid_t pid);
 void node_wait_connected(struct node *node, int count);
 const struct trm_rank_report *node_report(const struct node *node, int rank);
 bool node_has_children(void);
+
+/* From now on the agent has leases of `lease_ms`, and what it has ends by then. */
+void node_shorten_lease(struct node *node, int64_t lease_ms);
 
 /* The program beside this one. */
 void node_program(const char *name, char *path, size_t bytes);

@@ -15,7 +15,7 @@
 
 #include "base/file.h"
 #include "collectives/attach.h"
-#include "launch/agent/place.h"
+#include "launch/agent/internal.h"
 #include "launch/sweep.h"
 #include "node.h"
 
@@ -106,14 +106,14 @@ static void ranks_that_do_not_belong_are_refused(void **state)
     node_start(&node);
     pid_t early = node_rank(&node, 1, 0, 0, "run");
     assert_int_equal(WEXITSTATUS(node_reap(&node, early)), TRM_EXIT_UNAVAILABLE);
-    NODE_WAIT(&node, strstr(node.note.note.text, "no attempt is open"));
+    NODE_WAIT(&node, strstr(node.notes, "no attempt is open"));
     node_begin(&node, 3);
     pid_t good = node_rank(&node, 3, 1, 1, "run");
     node_wait_connected(&node, 1);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         pid_t rank = node_rank(&node, cases[i].attempt, 0, cases[i].local_rank, "run");
         assert_int_equal(WEXITSTATUS(node_reap(&node, rank)), TRM_EXIT_UNAVAILABLE);
-        NODE_WAIT(&node, strstr(node.note.note.text, cases[i].reason));
+        NODE_WAIT(&node, strstr(node.notes, cases[i].reason));
     }
     node_kill(&node, 3);
     node_reap(&node, good);
@@ -176,8 +176,8 @@ static void an_orted_whose_ranks_never_came_is_found_by_its_arguments(void **sta
     node_start(&node);
     node_begin(&node, 1);
     pid_t daemon = node_rank(&node, 1, 0, 0, "daemon");
-    snprintf(link, sizeof link, "/proc/%d/comm", (int)daemon);
-    NODE_WAIT(&node, file_begins_with(link, "orted"));
+    snprintf(link, sizeof link, "/proc/%d/cmdline", (int)daemon); /* there later than its name */
+    NODE_WAIT(&node, file_begins_with(link, "rank"));
     kill(daemon, SIGSTOP);
     node_kill(&node, 1);
     assert_int_equal(WTERMSIG(node_reap(&node, daemon)), SIGKILL);
@@ -268,31 +268,26 @@ static void ranks_without_a_lease_are_killed_and_their_attempt_is_over(void **st
     (void)state;
     struct node node;
     node_start(&node);
-    trm_agent_leave(node.agent, "a shorter lease");
-    node_wait_agent(&node);
-    node.options.lease_ms = 400;
-    node_start_agent(&node);
-    NODE_WAIT(&node, node.received[TRM_MESSAGE_HELLO] == 2);
     node_begin(&node, 1);
     pid_t stuck = node_rank(&node, 1, 0, 0, "stuck"), rank = node_rank(&node, 1, 1, 1, "run");
     node_wait_connected(&node, 2);
     kill(stuck, SIGSTOP);
+    node_shorten_lease(&node, 400);
     node.acknowledge = false;
     assert_int_equal(WTERMSIG(node_reap(&node, stuck)), SIGKILL);
     int status = node_reap(&node, rank); /* by itself or by the agent, whoever is first */
     assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 40);
-    NODE_WAIT(&node, node.dead == 1);
+    /* It connects anew while there is no word, and the proof goes with a connection. */
+    NODE_WAIT(&node, node.dead == 1 || node.hello.hello.dead == 1 || node.beat.beat.dead == 1);
     pid_t late = node_rank(&node, 1, 1, 1, "run");
     assert_int_equal(WEXITSTATUS(node_reap(&node, late)), TRM_EXIT_UNAVAILABLE);
+    node_shorten_lease(&node, 60000);
     node.acknowledge = true;
-    NODE_WAIT(&node, node.hello.hello.dead == 1 || node.beat.beat.dead == 1);
-    struct trm_message begin = {.type = TRM_MESSAGE_BEGIN};
-    begin.begin.attempt = 2;
-    begin.begin.capacity = 1;
-    NODE_WAIT(&node, node.link);
-    NODE_WAIT(&node, node.link && (trm_link_send(node.link, &begin, NULL), true) &&
-                         (uv_run(&node.loop, UV_RUN_ONCE), node.begun.begun.attempt == 2) &&
-                         node.begun.begun.ok);
+    int before = node.received[TRM_MESSAGE_HELLO];
+    trm_link_close(node.link, false); /* too many beats are unanswered on it */
+    node.link = NULL;
+    NODE_WAIT(&node, node.received[TRM_MESSAGE_HELLO] > before && node.hello.hello.dead == 1);
+    node_begin(&node, 2);
     node_finish(&node);
 }
 
@@ -323,18 +318,11 @@ static void an_agent_without_a_supervisor_ends_after_its_linger(void **state)
     (void)state;
     struct node node;
     node_start(&node);
-    trm_agent_leave(node.agent, "a shorter linger");
-    node_wait_agent(&node);
-    node.options.lease_ms = node.options.linger_ms = 300;
-    node_start_agent(&node);
-    NODE_WAIT(&node, node.received[TRM_MESSAGE_HELLO] == 2);
     node_begin(&node, 1);
     pid_t rank = node_rank(&node, 1, 0, 0, "stuck");
     node_wait_connected(&node, 1);
-    trm_link_close(node.link, false);
-    node.link = NULL;
-    trm_link_server_close(node.server);
-    node.server = NULL;
+    node_lose_supervisor(&node);
+    node.agent->options.linger_ms = 300;
     node_wait_agent(&node);
     assert_non_null(strstr(node.agent_why, "no supervisor"));
     assert_int_equal(WTERMSIG(node_reap(&node, rank)), SIGKILL);
@@ -377,7 +365,7 @@ static void ranks_that_a_dead_agent_left_are_found_and_killed(void **state)
     assert_int_equal(WTERMSIG(node_reap(&node, orphan)), SIGKILL);
     assert_true(trm_agent_place_is_free_of_ranks(&place));
     close(place.ranks_lock);
-    assert_non_null(strstr(node.note.note.text, "left from an earlier time"));
+    assert_non_null(strstr(node.notes, "left from an earlier time"));
     node_finish(&node);
 }
 
@@ -433,7 +421,7 @@ static void noise_at_the_ranks_socket_is_refused(void **state)
     assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(send(fd, "noise", 5, 0), 5);
     NODE_WAIT(&node, recv(fd, &byte, 1, MSG_DONTWAIT) == 0);
-    NODE_WAIT(&node, strstr(node.note.note.text, "no message of this version"));
+    NODE_WAIT(&node, strstr(node.notes, "no message of this version"));
     close(fd);
     pid_t rank = node_rank(&node, 1, 0, 0, "run");
     node_wait_connected(&node, 1);

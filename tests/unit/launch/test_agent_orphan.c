@@ -13,7 +13,7 @@
 
 #include "node.h"
 
-/* A node whose orphan command is `command`, with %s the path `mark`. Leases are short. */
+/* A node whose orphan command is `command`, with $mark the path `mark`. */
 static void start_with_command(struct node *node, const char *command, char mark[TRM_PATH_BYTES])
 {
     node_start(node);
@@ -22,18 +22,36 @@ static void start_with_command(struct node *node, const char *command, char mark
     snprintf(mark, TRM_PATH_BYTES, "%s/mark", node->root);
     snprintf(node->options.orphan_command, sizeof node->options.orphan_command, "mark='%s'; %s",
              mark, command);
-    node->options.lease_ms = 200;
     node_start_agent(node);
     NODE_WAIT(node, node->received[TRM_MESSAGE_HELLO] == 2);
     NODE_WAIT(node, node->beat.beat.number > node->hello.hello.number + 1);
 }
 
+/* Leases are short from then on; before, a slow machine would lapse one. */
 static void lose_supervisor(struct node *node)
 {
-    trm_link_close(node->link, false);
-    node->link = NULL;
-    trm_link_server_close(node->server);
-    node->server = NULL;
+    node_lose_supervisor(node);
+    node_shorten_lease(node, 200);
+}
+
+/* Leases are long again. */
+static void bring_supervisor_back(struct node *node)
+{
+    int before = node->received[TRM_MESSAGE_HELLO];
+
+    node_shorten_lease(node, 60000);
+    node_start_supervisor(node);
+    NODE_WAIT(node, node->received[TRM_MESSAGE_HELLO] > before);
+}
+
+/* Nobody makes the mark again once the agent and its command have ended. */
+static void finish_without(struct node *node, const char *mark)
+{
+    trm_agent_leave(node->agent, "the test ends");
+    node_wait_agent(node);
+    NODE_WAIT(node, !node_has_children());
+    unlink(mark);
+    node_finish(node);
 }
 
 static void the_orphan_command_runs_once_the_supervisor_is_lost(void **state)
@@ -60,10 +78,8 @@ static void an_agent_whose_orphan_command_fails_stays(void **state)
     lose_supervisor(&node);
     NODE_WAIT(&node, access(mark, F_OK) == 0);
     NODE_WAIT(&node, !node_has_children());
-    node_start_supervisor(&node);
-    NODE_WAIT(&node, node.received[TRM_MESSAGE_HELLO] == 3);
-    unlink(mark);
-    node_finish(&node);
+    bring_supervisor_back(&node);
+    finish_without(&node, mark);
 }
 
 static void the_orphan_command_ends_when_the_supervisor_is_back(void **state)
@@ -75,11 +91,9 @@ static void the_orphan_command_ends_when_the_supervisor_is_back(void **state)
     start_with_command(&node, "echo begun >\"$mark\"; sleep 600; echo done >\"$mark\"", mark);
     lose_supervisor(&node);
     NODE_WAIT(&node, access(mark, F_OK) == 0);
-    node_start_supervisor(&node);
-    NODE_WAIT(&node, node.received[TRM_MESSAGE_HELLO] == 3);
+    bring_supervisor_back(&node);
     NODE_WAIT(&node, !node_has_children());
-    unlink(mark);
-    node_finish(&node);
+    finish_without(&node, mark);
 }
 
 static void an_agent_that_never_had_a_supervisor_is_no_orphan(void **state)
@@ -91,7 +105,7 @@ static void an_agent_that_never_had_a_supervisor_is_no_orphan(void **state)
     node_start(&node);
     trm_agent_leave(node.agent, "an orphan command");
     node_wait_agent(&node);
-    lose_supervisor(&node);
+    node_lose_supervisor(&node);
     snprintf(mark, sizeof mark, "%s/mark", node.root);
     snprintf(node.options.orphan_command, sizeof node.options.orphan_command, "echo >'%s'", mark);
     node.options.lease_ms = 100;
@@ -111,7 +125,7 @@ static void a_request_to_stop_is_passed_on_to_the_supervisor(void **state)
     NODE_WAIT(&node, node.received[TRM_MESSAGE_HELLO] == 1);
     NODE_WAIT(&node, trm_agent_ask_stop(node.agent, SIGTERM));
     NODE_WAIT(&node, node.received[TRM_MESSAGE_ASKED] == 1);
-    lose_supervisor(&node);
+    node_lose_supervisor(&node);
     NODE_WAIT(&node, !trm_agent_ask_stop(node.agent, SIGTERM));
     node_finish(&node);
 }
