@@ -10,11 +10,12 @@
 #include "launch/supervisor/parts.h"
 
 /* mpirun's word on which signal ended a rank is worth waiting so long for; it mostly comes, and
- * mpirun ends, within a tenth of that. srun has nothing more to say then, and goes on. */
-#define SIGNAL_WAIT_NS INT64_C(400000000)
+ * mpirun ends, within a tenth of a second. Not where it is not to be expected. */
+#define SIGNAL_TICKS   TRM_SUPERVISOR_TICKS(5000)
+#define UNLIKELY_TICKS TRM_SUPERVISOR_TICKS(400)
 
 /* After mpirun has ended: what it said, and what other nodes have to say, may be on its way. */
-#define WORDS_NS INT64_C(25000000)
+#define WORDS_TICKS 2
 
 struct fault trm_supervisor_fault_init(enum fault_kind kind)
 {
@@ -157,15 +158,36 @@ static void tell(struct trm_supervisor *s)
     s->fault_told = true;
 }
 
+/* How long mpirun's words are waited for. A daemon that was stopped tells it nothing, and srun,
+ * which goes on when a rank has ended, may have said all that it will. */
+static int64_t words_ticks(const struct trm_supervisor *s)
+{
+    const struct trm_node *node = trm_nodes_find(&s->nodes, s->fault.node);
+    const struct agent *agent = node ? &s->agents[node - s->nodes.items] : NULL;
+
+    if ((s->fault.kind != FAULT_RANK_GONE && s->fault.kind != FAULT_DAEMON) || !s->mpirun_runs)
+        return 0;
+    if ((agent && agent->launcher == TRM_LAUNCHER_STOPPED) || s->settings->srun)
+        return UNLIKELY_TICKS;
+    return SIGNAL_TICKS;
+}
+
+/* Nobody else has caused it: mpirun ends ranks by SIGTERM and SIGKILL alone. */
+static bool is_crash(const struct trm_supervisor *s)
+{
+    const struct trm_rank_report *report = trm_supervisor_report_of(s, s->fault.rank);
+
+    return s->fault.kind == FAULT_RANK_GONE && report && report->signal != 0 &&
+           report->signal != SIGKILL && report->signal != SIGTERM;
+}
+
 void trm_supervisor_fence(struct trm_supervisor *s)
 {
     bool paused = s->fault.kind == FAULT_NONE;
 
     s->fault_told = paused;
     s->fence_sent = false;
-    s->fence_at_ns = trm_clock_now_ns();
-    if ((s->fault.kind == FAULT_RANK_GONE || s->fault.kind == FAULT_DAEMON) && s->mpirun_runs)
-        s->fence_at_ns += SIGNAL_WAIT_NS;
+    s->fence_at_tick = s->ticks + words_ticks(s);
     trm_supervisor_fence_tick(s, trm_clock_now_ns());
 }
 
@@ -216,10 +238,11 @@ static bool is_fenced(struct trm_supervisor *s, struct agent *agent, int64_t now
 
 void trm_supervisor_fence_tick(struct trm_supervisor *s, int64_t now_ns)
 {
-    bool heard_mpirun = s->mpirun_ended && now_ns - s->mpirun_ended_ns > WORDS_NS;
+    bool heard_mpirun = s->mpirun_ended && s->ticks - s->mpirun_ended_tick >= WORDS_TICKS;
     bool heard_srun = s->settings->srun && s->signal_rank >= 0 && s->signal_rank == s->fault.rank;
 
-    if (!s->fence_sent && now_ns < s->fence_at_ns && !heard_mpirun && !heard_srun)
+    if (!s->fence_sent && s->ticks < s->fence_at_tick && !heard_mpirun && !heard_srun &&
+        !is_crash(s))
         return;
     if (!s->fault_told)
         tell(s);

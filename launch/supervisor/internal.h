@@ -85,7 +85,7 @@ struct trm_supervisor {
     int64_t quit_ns;  /* leaving: agents are asked to go then, 0: they were */
     bool ended_clean; /* no rank of any attempt can be alive */
     uv_timer_t tick, wait, reaper;
-    int64_t ticked_ns;                  /* the newest tick; CLOCK_BOOTTIME */
+    int64_t ticks, ticked_ns;           /* how many, and the newest one's CLOCK_BOOTTIME */
     int64_t stood_still_ns, went_on_ns; /* how long without one, and until when; the newest such */
     int64_t reap_until_ns;
     uv_signal_t signals[3];
@@ -108,7 +108,7 @@ struct trm_supervisor {
     /* The attempt. */
     struct trm_job *job; /* owned: mpirun, or srun; NULL before the first */
     bool mpirun_runs, mpirun_ended;
-    int64_t mpirun_status, mpirun_ended_ns, srun_end_ns;
+    int64_t mpirun_status, mpirun_ended_ns, mpirun_ended_tick, srun_end_ns, srun_end_tick;
     int mpirun_signal;
     int signal_rank, signal_number; /* from mpirun's words; -1, 0 */
     struct trm_srun_end srun_end;   /* from srun's; rank -1 */
@@ -116,7 +116,7 @@ struct trm_supervisor {
     bool in_banner;
     struct fault fault;
     bool recovering, fault_told, fence_sent; /* recovering: fault is of the attempt before */
-    int64_t fence_at_ns;
+    int64_t fence_at_tick;
     int64_t launched_ns, began_ns, up_ns;
     int64_t resumed_step; /* of this attempt; -1: not known yet */
 

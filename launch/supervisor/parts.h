@@ -5,6 +5,11 @@
 
 #include "launch/supervisor/internal.h"
 
+/* Ticks come at most once for each time around the loop: between two, what had arrived is read. So
+ * waits for words that are under way are counted in these, and are as long after a standstill. */
+#define TRM_SUPERVISOR_TICK_MS   20
+#define TRM_SUPERVISOR_TICKS(ms) ((ms) / TRM_SUPERVISOR_TICK_MS)
+
 static inline struct trm_node *node_of(const struct agent *agent)
 {
     return &agent->supervisor->nodes.items[agent->number];

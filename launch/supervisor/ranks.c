@@ -7,8 +7,10 @@
 #include "launch/job/srun.h"
 #include "launch/supervisor/parts.h"
 
-/* Time for the last records of ranks to arrive after mpirun has ended. */
-#define RECORDS_LIMIT_NS INT64_C(400000000)
+/* Time for what an agent has to say of a rank that srun says has ended, and for the last records
+ * of ranks behind an mpirun that was killed; in ticks, since words are read between them. */
+#define UNSEEN_TICKS TRM_SUPERVISOR_TICKS(3000)
+#define KILLED_TICKS TRM_SUPERVISOR_TICKS(400)
 
 static void on_end(int64_t status, int term_signal, void *context)
 {
@@ -17,6 +19,7 @@ static void on_end(int64_t status, int term_signal, void *context)
     s->mpirun_runs = false;
     s->mpirun_ended = true;
     s->mpirun_ended_ns = trm_clock_now_ns();
+    s->mpirun_ended_tick = s->ticks;
     s->mpirun_status = status;
     s->mpirun_signal = term_signal;
 }
@@ -38,6 +41,7 @@ static void on_line(const char *line, void *context)
         (s->srun_end.rank < 0 || trm_supervisor_report_of(s, s->srun_end.rank))) {
         s->srun_end = end;
         s->srun_end_ns = trm_clock_now_ns();
+        s->srun_end_tick = s->ticks;
     }
     if (s->signal_rank < 0 && (trm_mpirun_parse_signal(line, &rank, &number) ||
                                trm_srun_parse_signal(line, &rank, &number))) {
@@ -381,13 +385,13 @@ static void start_tick(struct trm_supervisor *s, const struct start *start, int6
 
 /* srun goes on when a rank has ended (mpirun does not), and its agent tells nothing of one that did
  * so before it was admitted: the others would wait for it. */
-static bool look_for_unseen_end(struct trm_supervisor *s, int64_t now_ns)
+static bool look_for_unseen_end(struct trm_supervisor *s)
 {
     const struct trm_srun_end *end = &s->srun_end;
     const struct trm_node *node = trm_nodes_of_rank(&s->nodes, end->rank);
     struct fault fault;
 
-    if (!node || !s->mpirun_runs || now_ns - s->srun_end_ns < RECORDS_LIMIT_NS ||
+    if (!node || !s->mpirun_runs || s->ticks - s->srun_end_tick < UNSEEN_TICKS ||
         trm_supervisor_report_of(s, end->rank))
         return false;
     fault = trm_supervisor_fault_init(end->signal ? FAULT_RANK_GONE : FAULT_RANK_LEFT);
@@ -406,16 +410,42 @@ static bool look_for_unseen_end(struct trm_supervisor *s, int64_t now_ns)
     return true;
 }
 
-/* mpirun's end may overtake the records that explain it. With a code of our own, or none, ranks
- * left by themselves, and all have a record: it comes, or its node is lost. */
-static int64_t records_limit_ns(const struct trm_supervisor *s)
+/* mpirun's end may overtake the words that explain it. One that ended by itself did so because a
+ * rank, or a node, did: the agent there says so, or that node is lost within its lease. */
+static int64_t records_limit_ticks(const struct trm_supervisor *s)
 {
-    bool left = s->mpirun_signal == 0 && is_final((int)s->mpirun_status) &&
-                (s->mpirun_status == TRM_EXIT_OK ||
-                 (s->mpirun_status >= TRM_EXIT_USAGE && s->mpirun_status <= TRM_EXIT_CONFIG));
-    int64_t lease_ns = s->config->lease_ms * 1000000;
+    int64_t lease_ticks = TRM_SUPERVISOR_TICKS(s->config->lease_ms);
 
-    return left && lease_ns > RECORDS_LIMIT_NS ? lease_ns : RECORDS_LIMIT_NS;
+    return s->mpirun_signal == 0 && lease_ticks > KILLED_TICKS ? lease_ticks : KILLED_TICKS;
+}
+
+/* Nothing but mpirun's end is known, and what it said. */
+static void judge_launcher(struct trm_supervisor *s)
+{
+    const struct trm_rank_report *report = trm_supervisor_report_of(s, s->signal_rank);
+    const struct trm_node *home = trm_nodes_of_rank(&s->nodes, s->signal_rank);
+    struct fault fault = trm_supervisor_fault_init(FAULT_LAUNCHER);
+    char text[256];
+
+    fault.sign_ns = s->mpirun_ended_ns;
+    fault.signal = s->mpirun_signal;
+    if (home && s->mpirun_signal == 0) { /* it named a rank */
+        fault.kind = FAULT_RANK_GONE;
+        fault.rank = s->signal_rank;
+        fault.phase = report ? report->phase : TRM_PHASE_STARTUP;
+        fault.step = report ? report->step : -1;
+        snprintf(fault.node, sizeof fault.node, "%s", home->host.name);
+        snprintf(fault.cause, sizeof fault.cause, "died without a word");
+        trm_supervisor_fault(s, &fault);
+        return;
+    }
+    if (s->settings->srun)
+        trm_srun_describe(s->mpirun_status, s->mpirun_signal, text, sizeof text);
+    else
+        trm_mpirun_describe(s->mpirun_status, s->mpirun_signal, text, sizeof text);
+    snprintf(fault.cause, sizeof fault.cause, "%s%s%.700s", text, s->banner[0] ? ": " : "",
+             s->banner);
+    trm_supervisor_fault(s, &fault);
 }
 
 void trm_supervisor_job_tick(struct trm_supervisor *s, int64_t now_ns)
@@ -424,20 +454,10 @@ void trm_supervisor_job_tick(struct trm_supervisor *s, int64_t now_ns)
 
     if (s->launched_ns > 0 && is_starting(s))
         start = note_start(s, now_ns);
-    if (s->launched_ns > 0 && (look_for_end(s) || look_for_unseen_end(s, now_ns)))
+    if (s->launched_ns > 0 && (look_for_end(s) || look_for_unseen_end(s)))
         return;
-    if (s->mpirun_ended && now_ns - s->mpirun_ended_ns > records_limit_ns(s)) {
-        struct fault fault = trm_supervisor_fault_init(FAULT_LAUNCHER);
-        char text[256];
-        fault.sign_ns = s->mpirun_ended_ns;
-        fault.signal = s->mpirun_signal;
-        if (s->settings->srun)
-            trm_srun_describe(s->mpirun_status, s->mpirun_signal, text, sizeof text);
-        else
-            trm_mpirun_describe(s->mpirun_status, s->mpirun_signal, text, sizeof text);
-        snprintf(fault.cause, sizeof fault.cause, "%s%s%.700s", text, s->banner[0] ? ": " : "",
-                 s->banner);
-        trm_supervisor_fault(s, &fault);
+    if (s->mpirun_ended && s->ticks - s->mpirun_ended_tick > records_limit_ticks(s)) {
+        judge_launcher(s);
         return;
     }
     if (is_starting(s))

@@ -14,7 +14,6 @@
 #include "launch/supervisor/parts.h"
 #include "launch/sweep.h"
 
-#define TICK_MS        20
 #define STANDSTILL_NS  INT64_C(200000000)  /* no shorter one is told from a busy machine */
 #define LEAVE_LIMIT_NS INT64_C(5000000000) /* for agents to clean up and go */
 #define LAST_WORDS_MS  1000                /* for an output that nobody reads */
@@ -242,6 +241,7 @@ static void on_tick(uv_timer_t *timer)
     struct trm_supervisor *s = timer->data;
     int64_t now_ns = trm_clock_now_ns();
 
+    s->ticks++;
     note_standstill(s, now_ns);
     trm_supervisor_agents_tick(s, now_ns);
     trm_supervisor_claim_check_tick(s, now_ns);
@@ -317,7 +317,7 @@ static void start_handles(struct trm_supervisor *s)
     s->started = true;
     uv_timer_init(&s->loop, &s->tick);
     s->tick.data = s;
-    uv_timer_start(&s->tick, on_tick, 0, TICK_MS);
+    uv_timer_start(&s->tick, on_tick, 0, TRM_SUPERVISOR_TICK_MS);
     uv_timer_init(&s->loop, &s->wait);
     s->wait.data = s;
     for (int i = 0; i < 3; i++) {

@@ -211,6 +211,7 @@ static void make_step(struct trm_rank_report *rank, int64_t step)
     if (rank->resumed_step < 0)
         rank->resumed_step = step > 0 ? step - 1 : 0;
     rank->step = step;
+    rank->signal = 0;
 }
 
 void fake_run_step(struct fake_run *run, int64_t step)
@@ -243,7 +244,7 @@ void fake_run_blame(struct fake_run *run, int rank)
         run->reports[i].blamed_rank = rank;
 }
 
-void fake_run_gone(struct fake_run *run, int node, int rank, int64_t step)
+void fake_run_died(struct fake_run *run, int node, int rank, int64_t step, int signal_number)
 {
     struct trm_message message = {.type = TRM_MESSAGE_GONE};
 
@@ -253,6 +254,15 @@ void fake_run_gone(struct fake_run *run, int node, int rank, int64_t step)
                                              .step = step,
                                              .phase = TRM_PHASE_FORWARD};
     trm_link_send(run->agents[node].link, &message, NULL);
+    if (signal_number == 0)
+        return;
+    run->reports[rank].signal = signal_number;
+    fake_agent_beat(&run->agents[node]);
+}
+
+void fake_run_gone(struct fake_run *run, int node, int rank, int64_t step)
+{
+    fake_run_died(run, node, rank, step, SIGSEGV);
 }
 
 char *fake_run_events(const struct fake_run *run)

@@ -60,6 +60,9 @@ void fake_run_step(struct fake_run *run, int64_t step);
 void fake_run_first_step(struct fake_run *run);
 void fake_run_exit(struct fake_run *run, int code);
 void fake_run_blame(struct fake_run *run, int rank); /* in what ranks report from now on */
+/* A rank dies, of a signal that its node tells (0: does not); and the same of SIGSEGV, so that
+ * nobody waits for mpirun's word on it. */
+void fake_run_died(struct fake_run *run, int node, int rank, int64_t step, int signal_number);
 void fake_run_gone(struct fake_run *run, int node, int rank, int64_t step);
 
 /* The text of events.jsonl, owned; "" when it is not there yet. */

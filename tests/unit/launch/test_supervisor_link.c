@@ -96,7 +96,7 @@ static void a_signal_that_a_node_tells_needs_no_word_of_mpirun(void **state)
     (void)state;
     begin(&run);
     fake_run_first_step(&run);
-    fake_run_gone(&run, 1, 1, 7);
+    fake_run_died(&run, 1, 1, 7, 0);
     run.reports[1].process = TRM_REPORT_NO_PROCESS;
     run.reports[1].signal = SIGSEGV;
     fake_agent_beat(&run.agents[1]);
@@ -128,6 +128,49 @@ static bool is_gone(pid_t pid)
     return kill(pid, 0) != 0;
 }
 
+static void let_launcher_go(const struct fake_run *run)
+{
+    char path[TRM_PATH_BYTES];
+
+    snprintf(path, sizeof path, "%s/go", run->root);
+    assert_int_equal(trm_file_write_all(path, "", 0, false, NULL), TRM_OK);
+}
+
+/* Long enough for a supervisor that does not wait for words to act without them. */
+static void pass_some_beats(struct fake_run *run)
+{
+    int64_t number = run->agents[0].number;
+
+    FAKE_RUN_WAIT(run, run->agents[0].number > number + 20);
+}
+
+/* A run that makes steps under a launcher which, when it may go, does that. */
+static void begin_under(struct fake_run *run, const char *last, const char *const *flags)
+{
+    char launcher[256];
+
+    snprintf(launcher, sizeof launcher, "while [ ! -e $FAKE_RUN/go ]; do sleep 0.05; done; %s",
+             last);
+    fake_run_create(run, 2, 1, BEAT_MS);
+    fake_run_supervise(run, 2, launcher, flags);
+    fake_run_join(run, 0, 2);
+    fake_run_first_step(run);
+}
+
+/* Lets it go, and nothing else be heard of for some time. */
+static void end_launcher(struct fake_run *run)
+{
+    char path[TRM_PATH_BYTES], *text = NULL;
+    size_t bytes;
+
+    snprintf(path, sizeof path, "%s/launches", run->root);
+    assert_int_equal(trm_file_read_all(path, 64, &text, &bytes, NULL), TRM_OK);
+    let_launcher_go(run);
+    FAKE_RUN_WAIT(run, is_gone((pid_t)atoi(text)));
+    free(text);
+    pass_some_beats(run);
+}
+
 /* mpirun's end is heard of at once, and what ranks did last once their nodes have said it. */
 static void records_that_mpirun_ends_before_are_waited_for(void **state)
 {
@@ -136,29 +179,64 @@ static void records_that_mpirun_ends_before_are_waited_for(void **state)
     (void)state;
     for (int i = 0; i < 2; i++) {
         struct fake_run run;
-        char launcher[128], path[TRM_PATH_BYTES], *text = NULL;
-        size_t bytes;
-        snprintf(launcher, sizeof launcher,
-                 "while [ ! -e $FAKE_RUN/go ]; do sleep 0.05; done; exit %d", codes[i]);
-        fake_run_create(&run, 2, 1, BEAT_MS);
-        fake_run_supervise(&run, 2, launcher, calm);
-        fake_run_join(&run, 0, 2);
-        FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 1);
-        fake_run_step(&run, 1);
-        FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"recovered\",\"attempt\":1"));
-        snprintf(path, sizeof path, "%s/launches", run.root);
-        assert_int_equal(trm_file_read_all(path, 64, &text, &bytes, NULL), TRM_OK);
-        snprintf(path, sizeof path, "%s/go", run.root);
-        assert_int_equal(trm_file_write_all(path, "", 0, false, NULL), TRM_OK);
-        FAKE_RUN_WAIT(&run, is_gone((pid_t)atoi(text)));
-        free(text);
-        int64_t number = run.agents[0].number;
-        FAKE_RUN_WAIT(&run, run.agents[0].number > number + 20); /* beats of ranks that run */
+        begin_under(&run, i == 0 ? "exit 0" : "exit 75", calm);
+        end_launcher(&run);
         fake_run_exit(&run, codes[i]);
         assert_int_equal(fake_run_end(&run), codes[i]);
         assert_false(fake_run_tells(&run, "\"event\":\"fault\""));
         fake_run_destroy(&run);
     }
+}
+
+/* So is a death: mpirun knows neither its step nor, mostly, its cause. */
+static void a_death_that_mpirun_ends_before_is_waited_for(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin_under(&run, "exit 137", calm);
+    end_launcher(&run);
+    assert_false(fake_run_tells(&run, "\"event\":\"fault\""));
+    fake_run_died(&run, 1, 1, 7, 0);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"fault\""));
+    assert_true(fake_run_tells(
+        &run, "\"rank\":1,\"step\":8,\"phase\":\"forward\",\"cause\":\"was killed (signal 9)\""));
+    fake_run_destroy(&run);
+}
+
+#define NAMES_RANK_1 \
+    "echo mpirun noticed that process rank 1 on node node1 exited on signal 9. >&2; exit 137"
+
+/* Without it the same death would look like another one. */
+static void a_death_waits_for_mpirun_to_name_its_signal(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    begin_under(&run, NAMES_RANK_1, calm);
+    fake_run_died(&run, 1, 1, 7, 0);
+    pass_some_beats(&run);
+    assert_false(fake_run_tells(&run, "\"event\":\"fault\""));
+    let_launcher_go(&run);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"fault\""));
+    assert_true(fake_run_tells(
+        &run, "\"rank\":1,\"step\":8,\"phase\":\"forward\",\"cause\":\"was killed (signal 9)\""));
+    fake_run_destroy(&run);
+}
+
+static void a_death_that_mpirun_alone_tells_is_that_rank_s(void **state)
+{
+    static const char *const flags[] = {"--heartbeat-interval-ms", "50", "--lease-ms", "8000",
+                                        NULL};
+    struct fake_run run;
+
+    (void)state;
+    begin_under(&run, NAMES_RANK_1, flags);
+    let_launcher_go(&run);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"fault\""));
+    assert_true(fake_run_tells(
+        &run, "\"rank\":1,\"step\":2,\"phase\":\"forward\",\"cause\":\"was killed (signal 9)\""));
+    fake_run_destroy(&run);
 }
 
 int main(void)
@@ -168,6 +246,9 @@ int main(void)
         cmocka_unit_test(an_answer_to_a_check_that_was_lost_is_asked_for_again),
         cmocka_unit_test(a_stop_that_was_lost_is_said_again),
         cmocka_unit_test(records_that_mpirun_ends_before_are_waited_for),
+        cmocka_unit_test(a_death_that_mpirun_ends_before_is_waited_for),
+        cmocka_unit_test(a_death_waits_for_mpirun_to_name_its_signal),
+        cmocka_unit_test(a_death_that_mpirun_alone_tells_is_that_rank_s),
         cmocka_unit_test(a_signal_that_a_node_tells_needs_no_word_of_mpirun),
         cmocka_unit_test(an_attempt_that_was_over_before_it_was_looked_at_is_told_whole),
     };
