@@ -66,14 +66,25 @@ static void add_layout(const struct trm_nodes *nodes, struct trm_words *words)
 
 void trm_srun_words(const struct trm_mpirun_settings *settings, struct trm_words *words)
 {
-    /* Slurm's PMIx takes the number of a node in the step for its number in the job when a rank
-     * asks for another's address: behind a node that was lost it asks the wrong one, and waits for
-     * ever. A step that is not told the job's nodes takes its own for them (pmixp_dmdx.c, and
-     * env_array_for_step of common/env.c; so in 22.05 and 26.11). That a rank died is for the
-     * supervisor to judge: Slurm would end the others, with SIGTERM. */
-    static const char *const fixed[] = {
-        "env",       "-u",        "SLURM_JOB_NODELIST",   "srun",     "--quiet",     "--mpi=pmix",
-        "--overlap", "--no-kill", "--kill-on-bad-exit=0", "--wait=0", "--input=none"};
+    /* Two errors of Slurm's PMIx plugin, in 22.05 and 26.11. When a rank asks for another's
+     * address, the number of a node in the step is taken for its number in the job: behind a node
+     * that was lost the wrong one is asked, for ever. A step that is not told the job's nodes takes
+     * its own for them (pmixp_dmdx.c; env_array_for_step). And barriers by its tree, which MPI_Init
+     * ends with, wait for nobody on fewer nodes than TreeWidth (reverse_tree_info), so that
+     * messages reach ranks that cannot take them yet and crash; those by its ring do wait. That a
+     * rank died is for the supervisor to judge: Slurm would end the others, with SIGTERM. */
+    static const char *const fixed[] = {"env",
+                                        "-u",
+                                        "SLURM_JOB_NODELIST",
+                                        "SLURM_PMIX_FENCE=ring",
+                                        "srun",
+                                        "--quiet",
+                                        "--mpi=pmix",
+                                        "--overlap",
+                                        "--no-kill",
+                                        "--kill-on-bad-exit=0",
+                                        "--wait=0",
+                                        "--input=none"};
     char memory[TRM_PATH_BYTES];
 
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)

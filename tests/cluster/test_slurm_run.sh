@@ -26,6 +26,15 @@ submit_run mpirun
 job_ends mpirun "$job" COMPLETED
 same one mpirun "the same by mpirun, whose daemons srun starts"
 
+# A node that is far away: MPI_Init must not let ranks send before all of them can receive.
+hosts_delay node3 60
+write_batch far --nodes 3 --train-iters 5 --lease-ms 20000
+submit_run far
+job_ends far "$job" COMPLETED
+[ "$(count_events far attempt)" = 1 ] || fail "ranks on nodes that are far from each other did not start at once"
+pass "ranks on nodes that are far from each other start"
+hosts_delay node3 0
+
 # Ranks that end before their agent has seen them: srun alone knows, and goes on.
 # On one node: the PMIx of two tries for half a minute to reach a step that has ended.
 printf '#!/bin/sh\ncase $1.$SLURM_PROCID.$TRIREME_ATTEMPT in

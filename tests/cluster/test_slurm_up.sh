@@ -10,6 +10,7 @@ hosts_up 4 head
 slurm_up head node1 node2 node3 node4
 
 must_train one 1
+export SLURM_PMIX_FENCE=ring # docs/slurm.md
 arguments=("$TRIREME_BIN/trireme-train" "$scratch/tiny.yaml" --train-data-path "$scratch/text.bin" --run-dir)
 on_slurm srun --mpi=pmix -K1 -N3 -n3 "${arguments[@]}" "$scratch/srun" >"$scratch/srun.out" 2>&1 ||
     { cat "$scratch/srun.out"; fail "srun exited $?"; }

@@ -48,9 +48,9 @@ static void srun_is_told_the_nodes_that_are_left(void **state)
     const char *text = words_for(8);
 
     (void)state;
-    assert_ptr_equal(
-        strstr(text, "env -u SLURM_JOB_NODELIST srun --quiet --mpi=pmix --overlap --no-kill "),
-        text);
+    assert_ptr_equal(strstr(text, "env -u SLURM_JOB_NODELIST SLURM_PMIX_FENCE=ring srun --quiet "
+                                  "--mpi=pmix --overlap --no-kill "),
+                     text);
     assert_non_null(strstr(text, " --nodes=2 --ntasks=8 --ntasks-per-node=4 "
                                  "--nodelist=node1,node3 --cpus-per-task=4 env "
                                  "TRIREME_RUNTIME=/tmp/trireme-1234 TRIREME_ATTEMPT=7 "));
