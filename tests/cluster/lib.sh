@@ -80,10 +80,10 @@ host_is_clean() {
     remains=$(hosts_remains "$1") && [ -z "$remains" ]
 }
 
-# nothing_left HOST...: no process, shared memory or file of a host's own is left, within 5 seconds; and
-# no stage of a checkpoint.
+# nothing_left HOST...: no process, shared memory or file of a host's own is left, once agents have
+# had the time to go; and no stage of a checkpoint.
 nothing_left() {
-    local host end=$((SECONDS + 6)) stages
+    local host end=$((SECONDS + 61)) stages
     for host in "$@"; do
         until host_is_clean "$host"; do
             [ $SECONDS -lt $end ] || { echo "$remains"; fail "that is left on $host"; }

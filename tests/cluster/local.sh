@@ -9,6 +9,8 @@
 #   release RANK STEP PHASE                       lets it go on
 #   ends NAME CODE                                waits for the run's end, with that exit code
 #   tell NAME EVENT...                            its events.jsonl tells them (events.py)
+#   ranks_know NAME                               attempt 1 of the run was asked to stop, and its ranks know
+#   agents_are_gone                               waits for that: they may outlive their supervisor a little
 . "$TRIREME_SOURCE/tests/train/lib.sh"
 make_text
 trireme=$TRIREME_BIN/trireme
@@ -58,6 +60,20 @@ ends() {
     local code=0
     wait $supervised || code=$?
     [ "$code" = "$2" ] || { cat "$scratch/$1.err"; fail "$1 exited $code, not $2"; }
+}
+
+ranks_know() {
+    local key
+    key=$(grep -o '[0-9a-f]\{16\}' "$scratch/$1/supervisor/run.json")
+    grep -qs 'asked to stop attempt 1: its ranks know' "$TMPDIR"/trireme-"$key"-*/agent.log
+}
+
+agents_are_gone() {
+    local end=$((SECONDS + 61))
+    until [ -z "$(ls -A "$TMPDIR")" ]; do
+        [ $SECONDS -lt $end ] || { ls -lR "$TMPDIR"; fail "files are left"; }
+        sleep 0.1
+    done
 }
 
 tell() {

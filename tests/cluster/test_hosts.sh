@@ -27,10 +27,10 @@ host_is_clean node2 || fail "node2 is not clean: $remains"
 on node1 sh -c "rm /tmp/mark.$$ /run/mark.$$ /dev/shm/mark.$$"
 on node1 sh -c 'sleep 97 >/dev/null 2>&1 &'
 sleeps() { [ "$(hosts_remains node1)" = "process sleep 97" ]; }
-wait_until 5 "a process of node1 is seen to remain" sleeps
+wait_until 60 "a process of node1 is seen to remain" sleeps
 ! on node2 pgrep -f 'sleep 97' >/dev/null || fail "node2 sees a process of node1"
 kill "$(sleeper_on node1 97)"
-wait_until 5 "node1 is clean" host_is_clean node1
+wait_until 60 "node1 is clean" host_is_clean node1
 pass "hosts share files, and neither memory nor processes"
 
 [ "$(on node1 sh -c 'echo words | "$HOSTS_DIR/rsh" -x -o BatchMode=yes node2 "hostname; cat"')" = $'node2\nwords' ] ||
@@ -91,13 +91,14 @@ must_reach node1 node2 "no delay"
 pass "a long cable, and a bad one"
 
 on node2 sh -c 'touch /dev/shm/old; sleep 98 >/dev/null 2>&1 &'
-sleeper=$(sleeper_on node2 98)
+sleeps() { sleeper=$(sleeper_on node2 98) && [ -n "$sleeper" ]; }
+wait_until 60 "a process of node2 sleeps" sleeps
 is_stopped() { grep -q 'State:.*stopped' "/proc/$sleeper/status"; }
 goes_on() { ! is_stopped; }
 hosts_freeze node2
-wait_until 5 "a process is frozen" is_stopped
+wait_until 60 "a process is frozen" is_stopped
 hosts_thaw node2
-wait_until 5 "it thaws" goes_on
+wait_until 60 "it thaws" goes_on
 hosts_kill node2
 [ ! -e "/proc/$sleeper" ] || fail "kill: a process is left"
 must_not_reach node1 node2 kill
@@ -136,7 +137,7 @@ done
 # An owner that dies takes its hosts with it.
 bash -c '. "$TRIREME_SOURCE/tests/cluster/hosts.sh"; hosts_up 1 && hosts_pid node1.init >"$0"; kill -9 $$' "$scratch/init" || true
 read -r pid <"$scratch/init"
-wait_until 10 "the hosts of an owner that was killed are gone" is_gone "$pid"
-wait_until 10 "the state of an owner that was killed is gone" test ! -e "$HOSTS_DIR/list"
+wait_until 60 "the hosts of an owner that was killed are gone" is_gone "$pid"
+wait_until 60 "the state of an owner that was killed is gone" test ! -e "$HOSTS_DIR/list"
 pass "hosts leave nothing"
 finish

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Everything that can end a process, a node or a link, in every phase of a run, one after the other in
-# one supervised run over four hosts and a spare: it ends with the weights of a run that nothing
-# happened to, and events.jsonl tells each fault. By default each fault meets some phases and each
+# a supervised run over four hosts and a spare, and in another one what makes a rank hang: they end with
+# the weights of a run that nothing happened to, and events.jsonl tells each fault. By default each fault meets some phases and each
 # phase some faults; with TRIREME_FULL=1 every fault meets every phase.
 set -euo pipefail
 . "$TRIREME_SOURCE/tests/cluster/lib.sh"
@@ -36,32 +36,54 @@ told() { # ACTION RANK PHASE
     esac
 }
 
-faults=() expected=() step=1 rank=0
-for ((a = 0; a < ${#actions[@]}; a++)); do
-    for ((p = 0; p < ${#phases[@]}; p++)); do
-        meets $a $p || continue
-        case ${phases[p]} in
-        startup | comm_init) at=0 ;;
-        forward | grad_exchange | optimizer) step=$((step + 1)) at=$step ;;
-        # A save goes on behind training: the run is some steps further when it strikes.
-        save) at=$(((step / 8 + 1) * 8)) step=$((at + 32)) ;;
-        snapshot | evaluate) step=$(((step / 8 + 1) * 8)) at=$step ;;
-        esac
-        faults+=("${actions[a]}:${phases[p]}:$at:$rank")
-        expected+=("$(told "${actions[a]}" $rank "${phases[p]}")")
-        rank=$(((rank + 1) % 4))
+# plan ACTION...: sets faults, expected, and steps, how many those that meet something take.
+plan() {
+    local step=1 rank=0 at a p
+    faults=() expected=()
+    for ((a = 0; a < ${#actions[@]}; a++)); do
+        [[ " $* " == *" ${actions[a]} "* ]] || continue
+        for ((p = 0; p < ${#phases[@]}; p++)); do
+            meets $a $p || continue
+            case ${phases[p]} in
+            startup | comm_init) at=0 ;;
+            forward | grad_exchange | optimizer) step=$((step + 1)) at=$step ;;
+            # A save goes on behind training: the run is some steps further when it strikes.
+            save) at=$(((step / 8 + 1) * 8)) step=$((at + 32)) ;;
+            snapshot | evaluate) step=$(((step / 8 + 1) * 8)) at=$step ;;
+            esac
+            faults+=("${actions[a]}:${phases[p]}:$at:$rank")
+            expected+=("$(told "${actions[a]}" $rank "${phases[p]}")")
+            rank=$(((rank + 1) % 4))
+        done
     done
-done
+    steps=$((step + 20))
+}
 
-run_arguments=(--train-iters $((step + 20)) --save-interval 8 --eval-interval 8 --eval-iters 1 --keep-latest 2
-    --start-timeout-ms 8000 --io-timeout-ms 6000) # a hang in a save is told from a slow disk by that alone
-must_train quiet 4 "${run_arguments[@]}"
+# suffers NAME WHAT: a run that meets what was planned; further options in the array options.
+suffers() {
+    local name=$1
+    run_arguments=(--train-iters $steps --save-interval 8 --eval-interval 8 --eval-iters 1 --keep-latest 2)
+    must_train "quiet_$name" 4 "${run_arguments[@]}"
+    run_arguments+=("${options[@]}")
+    suffer "$name" "${faults[@]}"
+    same "quiet_$name" "$name" "after ${#faults[@]} $2"
+    must_tell "$name" begin "${expected[@]}" "end exit_code=0"
+    pass "each of them is told in events.jsonl"
+    [ "$(count_events "$name" fault)" = ${#faults[@]} ] ||
+        fail "$(count_events "$name" fault) faults are told, and there were ${#faults[@]}"
+    pass "and nothing else is called a fault"
+}
 
-suffer storm "${faults[@]}"
-same quiet storm "after ${#faults[@]} faults"
-must_tell storm begin "${expected[@]}" "end exit_code=0"
-pass "each of them is told in events.jsonl"
-[ "$(count_events storm fault)" = ${#faults[@]} ] || fail "$(count_events storm fault) faults are told, and there were ${#faults[@]}"
-pass "and nothing else is called a fault"
+# A silent node is found by its lease, and no rank is taken for one that hangs while this script does to its
+# node what has to be done.
+plan kill segv kill_parent stop_parent node_kill node_crash cut mute deaf mpirun_kill agent_kill agent_stop
+options=(--lease-ms 5000)
+suffers storm faults
+
+# No node is lost here, and none of these is struck by this script. A hang in a save is told from a slow disk
+# by the time alone.
+plan stop hang
+options=(--lease-ms 30000 --linger-ms 30000 --progress-timeout-floor-ms 7000 --start-timeout-ms 15000 --io-timeout-ms 12000)
+suffers hangs "ranks that hang"
 nothing_left node1 node2 node3 node4 node5 head
 finish
