@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,17 +66,31 @@ static void act(struct session *s)
     }
 }
 
+/* A rank that mpirun ends meanwhile, since another has left, is none of the test's: its connection
+ * fails, and that is all. */
 static void admit(struct session *s)
 {
     struct pollfd listener = {.fd = s->agent.listener, .events = POLLIN};
-    struct trm_attach_message hello;
+    struct trm_attach_message message;
+    bool refuse = strcmp(s->action, "refuse") == 0;
+    int segment = refuse ? -1 : s->agent.segment_fd, connection, count;
 
-    if (poll(&listener, 1, TICK_MS) <= 0)
+    if (poll(&listener, 1, TICK_MS) <= 0 || (!refuse && s->admitted == s->ranks))
         return;
-    if (strcmp(s->action, "refuse") == 0)
-        agent_refuse(&s->agent, "this attempt is over");
-    else if (s->admitted < s->ranks)
-        s->connections[s->admitted] = agent_welcome(&s->agent, s->admitted, &hello);
+    connection = accept(s->agent.listener, NULL, NULL);
+    if (connection < 0)
+        return;
+    if (trm_attach_receive(connection, &message, NULL, 0, &count, NULL) == TRM_OK) {
+        message.kind = refuse ? TRM_ATTACH_REFUSED : TRM_ATTACH_WELCOME;
+        message.index = s->admitted;
+        if (refuse)
+            snprintf(message.text, sizeof message.text, "this attempt is over");
+        (void)trm_attach_send(connection, &message, &segment, !refuse, NULL);
+    }
+    if (refuse)
+        close(connection);
+    else
+        s->connections[s->admitted] = connection;
     s->admitted++;
 }
 
