@@ -165,18 +165,33 @@ open_files() { # PID: the fewest of several looks, since a file may just be open
     echo $least
 }
 
-all_agents_are_there() { # every node has one, and the supervisor hears all of them
-    "$TRIREME_BIN/trireme" status --json "$scratch/soak" 2>/dev/null | python3 -c '
+# Every node has one, and the supervisor hears all of them; sets $attempt. A node that once could not prove
+# in time that its ranks were dead is not used again, until there is another supervisor.
+all_agents_are_there() {
+    attempt=$("$TRIREME_BIN/trireme" status --json "$scratch/soak" 2>/dev/null | python3 -c '
 import json, sys
 status = json.load(sys.stdin)
 states = [node["state"] for node in status["nodes"]]
-sys.exit(not (status["state"] == "running" and len(states) == 5 and all(s in ("ready", "spare") for s in states)
-              and sum(node["ranks"] for node in status["nodes"]) == 4))' 2>/dev/null
+used = sum(s in ("ready", "spare") for s in states)
+print(status["attempt"])
+sys.exit(not (status["state"] == "running" and used + states.count("quarantined") == 5 and used >= 2
+              and sum(node["ranks"] for node in status["nodes"]) == min(used, 4)))' 2>/dev/null)
 }
 
-count_files() { # sets $supervisor_files and $agent_files (the most of any agent)
+count_files() { # sets $supervisor_files and $agent_files (the most of any agent), while nothing happens
+    local before end=$((SECONDS + 121))
+    while :; do
+        wait_until 120 "ranks run, and five agents" all_agents_are_there
+        before=$attempt
+        count_files_now
+        sleep 1.5 # what is read is a second old
+        ! all_agents_are_there || [ "$attempt" != "$before" ] || return 0
+        [ $SECONDS -lt $end ] || give_up "it never stayed as it was for as long as it takes to count files"
+    done
+}
+
+count_files_now() {
     local name count
-    wait_until 60 "four ranks run, and five agents" all_agents_are_there
     sleep 0.5
     supervisor_files=$(open_files "$(supervisor_pid)")
     agent_files=0
@@ -195,13 +210,13 @@ TRAINER=$(faulty_trainer "*,*,forward,*,slow:8;*,*,grad_exchange,*,slow:8;*,*,op
 export TRAINER
 arguments=(--train-iters 10000000 --lr-decay-iters 4000 --eval-iters 1 --log-interval 1000)
 run_arguments=("${arguments[@]}" --save-interval 60 --eval-interval 90 --keep-latest 2
-    --min-data-parallel-size 2 --node-wait-ms 30000 --start-timeout-ms 10000
-    --lease-ms 800 --progress-timeout-floor-ms 1500) # false alarms are welcome
+    --min-data-parallel-size 2 --node-wait-ms 60000 --start-timeout-ms 20000
+    --lease-ms 3000 --progress-timeout-floor-ms 4000) # as by default, and short: false alarms are welcome
 
 began_ms=$((${EPOCHREALTIME/[.,]/} / 1000))
 : >"$history"
 start_run
-wait_until 60 "the first steps" makes_steps_beyond 10
+wait_until 120 "the first steps" makes_steps_beyond 10
 count_files
 first_supervisor_files=$supervisor_files first_agent_files=$agent_files
 supervisors=1 struck=0 missed=0
@@ -241,9 +256,9 @@ while [ $now -lt $end_ms ]; do
             note "$action found nothing to strike"
         fi
     fi
-    if [ $((now - looked_ms)) -ge 60000 ]; then # a minute without a step, whatever happened
+    if [ $((now - looked_ms)) -ge 120000 ]; then # two minutes without a step, whatever happened
         step=$(newest_step)
-        [ "$step" != $looked_step ] || give_up "no step was made in a minute"
+        [ "$step" != $looked_step ] || give_up "no step was made in two minutes"
         looked_ms=$now looked_step=$step
     fi
     sleep 0.02
@@ -258,7 +273,7 @@ if ! run_alive; then
     supervisors=$((supervisors + 1))
 fi
 count_files
-wait_until 60 "further steps" makes_steps_beyond "$(newest_step)"
+wait_until 120 "further steps" makes_steps_beyond "$(newest_step)"
 kill -TERM "$(supervisor_pid)"
 code=0
 wait $run || code=$?

@@ -68,7 +68,7 @@ faulty_trainer() {
 # parked RANK STEP PHASE: waits until that rank is parked there; sets $parked_host and $parked_attempt.
 parked() {
     local name=$marks/parked.$1.$2.$3
-    wait_until 60 "rank $1 is parked in $3 of step $2" test -e "$name"
+    wait_until 180 "rank $1 is parked in $3 of step $2" test -e "$name"
     read -r parked_host _ parked_attempt <"$name"
 }
 

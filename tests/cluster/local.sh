@@ -40,7 +40,7 @@ begin() {
 }
 
 await() {
-    local name=$1 what=$2 end=$((SECONDS + 61))
+    local name=$1 what=$2 end=$((SECONDS + 181))
     shift 2
     until "$@"; do
         [ $SECONDS -lt $end ] && kill -0 $supervised || { cat "$scratch/$name.err"; fail "waited in vain until $what"; }

@@ -8,7 +8,7 @@
 #   on_slurm COMMAND...           runs a client command on the controller's host
 #   submit SCRIPT [OPTION...]     sbatch; prints the job's number
 #   job_field JOB FIELD           what scontrol shows, as JobState, RestartCnt or BatchHost
-#   job_wait JOB STATE [SECONDS]  waits for a state, COMPLETED or so; 60 seconds
+#   job_wait JOB STATE [SECONDS]  waits for a state, COMPLETED or so; 120 seconds
 
 slurm_able() {
     local tool
@@ -83,7 +83,7 @@ slurm_node_is_idle() {
 
 slurm_node_up() {
     slurm_node_start "$1"
-    wait_until 30 "$1 is idle" slurm_node_is_idle "$1"
+    wait_until 120 "$1 is idle" slurm_node_is_idle "$1"
 }
 
 on_slurm() {
@@ -108,7 +108,7 @@ slurm_up() {
         wait "$start"
     done
     for node in "$@"; do
-        wait_until 30 "$node is idle" slurm_node_is_idle "$node"
+        wait_until 120 "$node is idle" slurm_node_is_idle "$node"
     done
 }
 
@@ -123,14 +123,14 @@ slurm_ended() { # HOST DAEMON
 slurm_down() {
     local host name
     on_slurm scancel --user=root || true
-    wait_until 30 "no job is left" slurm_no_jobs
+    wait_until 120 "no job is left" slurm_no_jobs
     # Each while those live that it may want to talk to before it ends.
     for name in slurmctld slurmd munged; do
         for host in "${slurm_nodes[@]}" "$slurm_controller"; do
             kill $(hosts_pids "$host" "$name") 2>/dev/null || true
         done
         for host in "${slurm_nodes[@]}" "$slurm_controller"; do
-            wait_until 30 "$name on $host has ended" slurm_ended "$host" "$name"
+            wait_until 120 "$name on $host has ended" slurm_ended "$host" "$name"
         done
     done
     for host in "${slurm_nodes[@]}" "$slurm_controller"; do
@@ -151,13 +151,13 @@ job_is() {
 }
 
 job_wait() {
-    wait_until "${3:-60}" "job $1 is $2" job_is "$1" "$2"
+    wait_until "${3:-120}" "job $1 is $2" job_is "$1" "$2"
 }
 
 # write_batch NAME [OPTION...]: the script $scratch/NAME.sbatch for the run $scratch/NAME, by `trireme
-# slurm`; five minutes, which nothing here needs.
+# slurm`; half an hour, which nothing here needs.
 write_batch() {
-    (cd "$scratch" && "$TRIREME_BIN/trireme" slurm tiny.yaml --time 5 --train-data-path text.bin \
+    (cd "$scratch" && "$TRIREME_BIN/trireme" slurm tiny.yaml --time 30 --train-data-path text.bin \
         --run-dir "$scratch/$1" --output "$scratch/$1.log" "${@:2}") >"$scratch/$1.sbatch"
 }
 
@@ -174,7 +174,7 @@ job_is_over() {
 
 # job_ends NAME JOB STATE: waits for its end, which must be that state.
 job_ends() {
-    wait_until 120 "job $2 is over" job_is_over "$2"
+    wait_until 240 "job $2 is over" job_is_over "$2"
     job_is "$2" "$3" || { cat "$scratch/$1.log"; fail "job $2 of $1 is $(job_field "$2" JobState), not $3"; }
 }
 

@@ -13,7 +13,7 @@ sleeper_on() { # HOST SECONDS: the process that sleeps for so long there (number
     done
 }
 reaches() { on "$1" timeout 1 bash -c "exec 3<>/dev/tcp/$2/22" 2>/dev/null; }
-must_reach() { wait_until 20 "$1 reaches $2 ($3)" reaches "$1" "$2"; }
+must_reach() { wait_until 60 "$1 reaches $2 ($3)" reaches "$1" "$2"; }
 must_not_reach() { ! reaches "$1" "$2" || fail "$3: $1 reaches $2"; }
 
 [ "$(on node2 hostname)" = node2 ] || fail "node2 is called $(on node2 hostname)"
@@ -58,11 +58,11 @@ hears() {
     on "$2" python3 -c 'import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 999)); s.settimeout(float(sys.argv[1]))
 print("up", flush=True); s.recv(9)' "$3" >"$scratch/heard" 2>/dev/null &
-    wait_until 20 "the receiver is up" grep -q up "$scratch/heard"
+    wait_until 60 "the receiver is up" grep -q up "$scratch/heard"
     on "$1" bash -c "echo ping >/dev/udp/$2/999" 2>/dev/null || true # who is mute may be told
     wait $!
 }
-must_hear() { hears "$1" "$2" 20 || fail "$3: $2 does not hear $1"; }
+must_hear() { hears "$1" "$2" 60 || fail "$3: $2 does not hear $1"; }
 must_not_hear() { ! hears "$1" "$2" 0.5 || fail "$3: $2 hears $1"; }
 hosts_mute node2
 must_not_hear node2 node1 mute
@@ -114,7 +114,7 @@ for how in kill crash; do
     on node1 bash -c 'exec 3<>/dev/tcp/node2/22; read -r -u 3; echo open
         until [ -e "$0" ]; do sleep 0.02; done; read -r -t "$1" -u 3; [ $? -gt 128 ] || echo closed' \
         "$scratch/gone" "$patience" >"$scratch/heard" &
-    wait_until 20 "the connection is open" grep -q open "$scratch/heard"
+    wait_until 60 "the connection is open" grep -q open "$scratch/heard"
     "hosts_$how" node2
     touch "$scratch/gone"
     wait $! || true

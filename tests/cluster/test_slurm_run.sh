@@ -106,7 +106,7 @@ first=$job
 parked 0 5 forward
 submit_run single
 waits_for_its_like() { on_slurm scontrol show job -o "$job" | grep -q ' JobState=PENDING Reason=Dependency '; }
-wait_until 30 "the second job waits for the first, and not for nodes" waits_for_its_like
+wait_until 120 "the second job waits for the first, and not for nodes" waits_for_its_like
 release 0 5 forward
 job_ends single "$job" COMPLETED
 job_is "$first" FAILED || fail "the first job is $(job_field "$first" JobState)"
