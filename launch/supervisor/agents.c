@@ -127,6 +127,7 @@ static void on_message(struct trm_link *link, struct trm_message *message, void 
     int64_t now_ns = trm_clock_now_ns();
 
     (void)link;
+    trm_supervisor_note_standstill(agent->supervisor, now_ns);
     agent->heard_ns = now_ns;
     switch (message->type) {
     case TRM_MESSAGE_HELLO:
@@ -192,6 +193,7 @@ static void on_closed(struct trm_link *link, const char *reason, void *context)
     struct agent *agent = context;
 
     (void)link;
+    trm_supervisor_note_standstill(agent->supervisor, trm_clock_now_ns());
     agent->link = NULL;
     trm_supervisor_node_lost(agent, reason);
 }

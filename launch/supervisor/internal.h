@@ -85,7 +85,7 @@ struct trm_supervisor {
     int64_t quit_ns;  /* leaving: agents are asked to go then, 0: they were */
     bool ended_clean; /* no rank of any attempt can be alive */
     uv_timer_t tick, wait, reaper;
-    int64_t ticks, ticked_ns;           /* how many, and the newest one's CLOCK_BOOTTIME */
+    int64_t ticks, ticked_ns; /* how many; when the newest, or a word of a node (CLOCK_BOOTTIME) */
     int64_t stood_still_ns, went_on_ns; /* how long without one, and until when; the newest such */
     int64_t reap_until_ns;
     uv_signal_t signals[3];

@@ -24,6 +24,8 @@ void trm_supervisor_asked(struct trm_supervisor *s, int signal_number, const cha
 /* Sets why and with what code the run ends, if that was not set before. */
 void trm_supervisor_end_with(struct trm_supervisor *s, int exit_code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* To be called before anything is made of what nodes said, or of their silence. */
+void trm_supervisor_note_standstill(struct trm_supervisor *s, int64_t now_ns);
 /* Runs `work` on another thread and `done` on this one; false when the last one is not over. */
 bool trm_supervisor_work(struct trm_supervisor *s, struct file_work *work, uv_work_cb run,
                          uv_after_work_cb done);

@@ -217,9 +217,8 @@ static void gather_tick(struct trm_supervisor *s, int64_t now_ns)
         trm_supervisor_event(s, TRM_EVENT_TOO_FEW);
 }
 
-/* While this process was stopped, or its machine was, words of nodes could not be heard; they wait
- * to be read behind this tick. */
-static void note_standstill(struct trm_supervisor *s, int64_t now_ns)
+/* While this process was stopped, or its machine was, words of nodes could not be heard. */
+void trm_supervisor_note_standstill(struct trm_supervisor *s, int64_t now_ns)
 {
     int64_t boot_ns = trm_flight_boot_ns(), half_ns = s->config->lease_ms * 1000000 / 2;
     int64_t gap_ns = s->ticked_ns > 0 ? boot_ns - s->ticked_ns : 0;
@@ -242,7 +241,7 @@ static void on_tick(uv_timer_t *timer)
     int64_t now_ns = trm_clock_now_ns();
 
     s->ticks++;
-    note_standstill(s, now_ns);
+    trm_supervisor_note_standstill(s, now_ns);
     trm_supervisor_agents_tick(s, now_ns);
     trm_supervisor_claim_check_tick(s, now_ns);
     trm_supervisor_status_tick(s, now_ns);
