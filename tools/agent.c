@@ -18,7 +18,7 @@
 #include "launch/process.h"
 #include "tools/tools.h"
 
-#define TAKE_OVER_MS 10000
+#define TAKE_OVER_MS 30000
 #define PAUSE_US     50000
 
 static const char help[] =

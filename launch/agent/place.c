@@ -16,7 +16,7 @@
 #define HANDOVER_NAME "handover.sock"
 #define BACKLOG       1024
 #define TRIES         100 /* against a predecessor that cleans up meanwhile */
-#define ANSWER_S      2   /* for the living agent's answer */
+#define ANSWER_S      8   /* for the living agent's answer */
 
 static void close_fd(int *fd)
 {

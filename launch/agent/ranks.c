@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 #include "launch/agent/ranks_internal.h"
 
 #define MAX_VISITORS (TRM_FLIGHT_MAX_RANKS + 256)
-#define HELLO_MS     5000
+#define HELLO_MS     10000
 
 _Static_assert(TRM_ATTACH_TEXT_BYTES == TRM_MESSAGE_NAME_BYTES, "a domain fits a welcome");
 
@@ -300,12 +301,19 @@ bool trm_agent_ranks_admits(const struct trm_agent_ranks *ranks)
     return ranks->admits;
 }
 
+/* Whether its words, or its end, are there to be read: this process may have been held up. */
+static bool has_spoken(const struct visitor *visitor)
+{
+    struct pollfd end = {.fd = visitor->socket, .events = POLLIN | POLLRDHUP};
+    return poll(&end, 1, 0) > 0;
+}
+
 void trm_agent_ranks_tick(struct trm_agent_ranks *ranks)
 {
     int64_t oldest_ns = trm_clock_now_ns() - HELLO_MS * INT64_C(1000000);
     for (struct visitor *visitor = ranks->visitors, *next; visitor; visitor = next) {
         next = visitor->next;
-        if (!visitor->seat && visitor->since_ns < oldest_ns) {
+        if (!visitor->seat && visitor->since_ns < oldest_ns && !has_spoken(visitor)) {
             tell_odd(ranks, "process %d connected and said nothing", (int)visitor->pid);
             drop(visitor);
         }
