@@ -17,7 +17,7 @@
 #define STANDSTILL_NS  INT64_C(200000000)  /* no shorter one is told from a busy machine */
 #define LEAVE_LIMIT_NS INT64_C(5000000000) /* for agents to clean up and go */
 #define LAST_WORDS_MS  1000                /* for an output that nobody reads */
-#define FAREWELL_NS    INT64_C(2000000000) /* for mpirun, behind its ranks */
+#define FAREWELL_MS    2000                /* for mpirun, behind its ranks */
 
 double trm_supervisor_seconds(int64_t from_ns, int64_t to_ns)
 {
@@ -85,9 +85,10 @@ static void quit(struct trm_supervisor *s)
 static void leave(struct trm_supervisor *s, enum trm_run_event event)
 {
     bool well = event == TRM_EVENT_JOB_DONE || event == TRM_EVENT_JOB_STOPPED;
+    int64_t farewell_ms = s->settings->farewell_ms > 0 ? s->settings->farewell_ms : FAREWELL_MS;
 
     if (well && s->mpirun_runs)
-        s->quit_ns = trm_clock_now_ns() + FAREWELL_NS;
+        s->quit_ns = trm_clock_deadline_ns(farewell_ms);
     else
         quit(s);
 }

@@ -20,6 +20,7 @@
 #define TRM_LAUNCH_SUPERVISOR_SUPERVISOR_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/log.h"
 #include "base/status.h"
@@ -46,6 +47,7 @@ struct trm_supervisor_settings {
     const char *temporary; /* node-local: "/tmp" */
     bool preempted;        /* this start follows one that was stopped from outside */
     int output_fd;         /* where the ranks' standard output goes */
+    int64_t farewell_ms;   /* for mpirun to pass on what ranks that left said last; 0: 2000 */
     struct trm_log log;
 };
 

@@ -58,7 +58,7 @@ static void set_up_jobs(struct job *jobs, int count, struct log *log, atomic_boo
 
 static void wait_for(const struct trm_task *task)
 {
-    int64_t deadline = trm_clock_deadline_ns(10000);
+    int64_t deadline = trm_clock_deadline_ns(60000);
     while (!trm_task_done(task)) {
         assert_false(trm_clock_passed(deadline));
         pause_ms(1);

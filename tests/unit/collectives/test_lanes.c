@@ -2,14 +2,15 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
-#include "base/clock.h"
 #include "base/random.h"
 #include "collectives/lanes.h"
 
@@ -311,13 +312,21 @@ static void known_plans(void **state)
     }
 }
 
+/* Of this process: what others do beside it doesn't count. */
+static int64_t processor_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 static void a_million_lanes_are_planned_in_a_moment(void **state)
 {
     (void)state;
     struct trm_lanes *lanes = NULL;
-    const int64_t start_ns = trm_clock_now_ns();
+    const int64_t start_ns = processor_ns();
     assert_int_equal(trm_lanes_create(TRM_LANES_MAX, 100000, &lanes, NULL), TRM_OK);
-    const int64_t took_ns = trm_clock_now_ns() - start_ns;
+    const int64_t took_ns = processor_ns() - start_ns;
     assert_int_equal(lanes->max_lanes_per_rank, 11);
     assert_in_range(took_ns, 0, 1000000000);
     check_plan(lanes);

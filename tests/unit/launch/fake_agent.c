@@ -38,6 +38,7 @@ static void on_closed(struct trm_link *link, const char *reason, void *context)
     struct fake_agent *agent = context;
     (void)link;
     snprintf(agent->closed_reason, sizeof agent->closed_reason, "%s", reason);
+    agent->lost = agent->persists && !agent->answered && !agent->silent;
     agent->open = false;
     agent->link = NULL;
 }
@@ -84,6 +85,7 @@ static void on_message(struct trm_link *link, struct trm_message *message, void 
     struct fake_agent *agent = context;
     (void)link;
     agent->received[message->type]++;
+    agent->answered = true;
     if (message->type == TRM_MESSAGE_BEGIN)
         agent->attempt = message->begin.attempt;
     if (agent->silent || agent->deaf[message->type])
@@ -113,6 +115,8 @@ void fake_agent_beat(struct fake_agent *agent)
 static void on_beat(uv_timer_t *timer)
 {
     struct fake_agent *agent = timer->data;
+    if (agent->lost)
+        fake_agent_connect(agent);
     if (agent->open && !agent->silent)
         fake_agent_beat(agent);
 }
@@ -125,6 +129,7 @@ void fake_agent_connect(struct fake_agent *agent)
                                            .node = agent->node,
                                            .token = agent->token,
                                            .timeout_ms = 20000};
+    agent->answered = agent->lost = false;
     assert_int_equal(trm_link_connect(agent->loop, &target, &events, agent, &agent->link, NULL),
                      TRM_OK);
 }

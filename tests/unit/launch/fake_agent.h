@@ -20,6 +20,8 @@ struct fake_agent {
     bool deaf[TRM_MESSAGE_TYPES]; /* to these messages, which it counts and does not answer */
     char closed_reason[256];
     bool open, silent;          /* silent: answers nothing, and sends no beats */
+    bool persists;              /* connects again where nobody answered the first hello */
+    bool answered, lost;        /* this connection was; it is to be made again */
     int ill;                    /* so many checks fail from now on */
     enum trm_launcher launcher; /* what beats say of it */
     const char *version;        /* "0.1.0" */

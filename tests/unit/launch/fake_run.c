@@ -105,6 +105,7 @@ static int supervise(const struct fake_run *run, int ranks, const char *const *f
             .trainer = "/bin/true",
             .temporary = run->root,
             .output_fd = STDOUT_FILENO,
+            .farewell_ms = run->farewell_ms,
             .log = {.level = TRM_LOG_INFO, .rank = -1, .fd = STDERR_FILENO},
         };
         status = trm_supervise(&settings, &supervised, &err);
@@ -181,6 +182,7 @@ static bool start_agent(struct fake_run *run, int node)
     snprintf(name, sizeof name, "node%d", node);
     assert_string_equal(options.node, name);
     fake_agent_start(&run->agents[node], &run->loop, run->port, &run->token, name, run->beat_ms);
+    run->agents[node].persists = true;
     run->agents[node].ranks = &run->reports[node * run->slots];
     run->started[node] = true;
     return true;
@@ -292,7 +294,7 @@ bool fake_run_tells(const struct fake_run *run, const char *text)
     return fake_run_count(run, text) > 0;
 }
 
-bool fake_run_is(const struct fake_run *run, enum trm_run_state state)
+bool fake_run_is(const struct fake_run *run, enum trm_run_state state, const char *line)
 {
     char path[TRM_PATH_BYTES], *text = NULL;
     size_t bytes;
@@ -301,7 +303,7 @@ bool fake_run_is(const struct fake_run *run, enum trm_run_state state)
     snprintf(path, sizeof path, "%s/run/" TRM_ATTEMPT_DIRECTORY "/status.json", run->root);
     if (trm_file_read_all(path, (size_t)1 << 24, &text, &bytes, NULL) != TRM_OK)
         return false;
-    is = strstr(text, trm_run_state_name(state)) != NULL;
+    is = strstr(text, trm_run_state_name(state)) && strstr(text, line);
     free(text);
     return is;
 }
@@ -355,6 +357,20 @@ static void kill_listed(const struct fake_run *run, const char *name)
     }
     if (file)
         fclose(file);
+}
+
+void fake_run_stop(struct fake_run *run)
+{
+    assert_int_equal(kill(run->supervisor, SIGSTOP), 0);
+    assert_int_equal(waitpid(run->supervisor, &run->status, WUNTRACED), run->supervisor);
+    assert_true(WIFSTOPPED(run->status));
+}
+
+void fake_run_go_on(struct fake_run *run)
+{
+    uv_run(&run->loop, UV_RUN_NOWAIT); /* what is to be said is sent */
+    uv_run(&run->loop, UV_RUN_NOWAIT);
+    assert_int_equal(kill(run->supervisor, SIGCONT), 0);
 }
 
 bool fake_run_has_ended(struct fake_run *run)

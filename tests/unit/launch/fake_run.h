@@ -24,7 +24,7 @@
 #include "launch/attempt.h"
 #include "launch/supervisor/states.h"
 
-#define FAKE_RUN_PATIENCE_MS 40000
+#define FAKE_RUN_PATIENCE_MS 60000
 #define FAKE_RUN_LAUNCHER    "exec sleep 600"
 
 struct fake_run {
@@ -37,9 +37,10 @@ struct fake_run {
     struct trm_rank_report *reports;
     struct trm_wire_token token;
     int port;
-    int output;       /* the supervisor's standard error; 0: a file */
-    pid_t supervisor; /* 0: it has ended, with `status` */
-    int status;       /* as of waitpid */
+    int output;          /* the supervisor's standard error; 0: a file */
+    int64_t farewell_ms; /* for the launcher, behind its ranks; 0: the usual */
+    pid_t supervisor;    /* 0: it has ended, with `status` */
+    int status;          /* as of waitpid */
     struct rusage usage;
 };
 
@@ -69,11 +70,17 @@ void fake_run_gone(struct fake_run *run, int node, int rank, int64_t step);
 char *fake_run_events(const struct fake_run *run);
 bool fake_run_tells(const struct fake_run *run, const char *text);
 int fake_run_count(const struct fake_run *run, const char *text);
-bool fake_run_is(const struct fake_run *run, enum trm_run_state state); /* by status.json */
+/* Whether status.json, which may be a second old, has such a line (`"attempt": 1`), and the state.
+ */
+bool fake_run_is(const struct fake_run *run, enum trm_run_state state, const char *line);
 int fake_run_received(const struct fake_run *run, enum trm_message_type type);
 
 /* How often the launcher was started. */
 int fake_run_launches(const struct fake_run *run);
+
+/* The supervisor stands still, and hears all that was said meanwhile at once when it goes on. */
+void fake_run_stop(struct fake_run *run);
+void fake_run_go_on(struct fake_run *run);
 
 /* Waits for the supervisor's end, and returns its exit code. */
 int fake_run_end(struct fake_run *run);

@@ -31,6 +31,7 @@ static void a_node_that_is_ill_for_a_while_is_waited_for(void **state)
     fall_ill(&run, 4, patient);
     FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
     assert_int_equal(run.agents[1].received[TRM_MESSAGE_CHECK], 1 + 4 + 1);
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "is left out: it feels ill"));
     assert_int_equal(fake_run_count(&run, "is left out: it feels ill"), 1);
     fake_run_step(&run, 8);
     fake_run_exit(&run, TRM_EXIT_OK);
@@ -45,7 +46,7 @@ static void a_node_that_stays_ill_is_not_waited_for_longer_than_for_one_that_is_
     (void)state;
     fall_ill(&run, 1000000, hasty);
     assert_int_equal(fake_run_end(&run), TRM_EXIT_UNAVAILABLE);
-    assert_true(run.agents[1].received[TRM_MESSAGE_CHECK] > 2);
+    assert_true(run.agents[1].received[TRM_MESSAGE_CHECK] >= 2);
     assert_int_equal(fake_run_launches(&run), 1);
     assert_true(fake_run_tells(&run, "node1 is unhealthy: it feels ill"));
     fake_run_destroy(&run);

@@ -96,10 +96,12 @@ static void a_signal_that_a_node_tells_needs_no_word_of_mpirun(void **state)
     (void)state;
     begin(&run);
     fake_run_first_step(&run);
+    fake_run_stop(&run); /* the two are heard of with no time between them */
     fake_run_died(&run, 1, 1, 7, 0);
     run.reports[1].process = TRM_REPORT_NO_PROCESS;
     run.reports[1].signal = SIGSEGV;
     fake_agent_beat(&run.agents[1]);
+    fake_run_go_on(&run);
     FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"fault\""));
     assert_true(fake_run_tells(&run, "\"signal\":11"));
     fake_run_destroy(&run);
