@@ -122,7 +122,8 @@ static int run_rank(struct siblings *siblings, int rank, const struct order *ord
     return rank == 0 ? report(status, &err) : status != TRM_OK;
 }
 
-/* Ends the ranks that are left as soon as one was killed, and this process like it. */
+/* Ends the ranks that are left as soon as one was killed, and this process like it, once they are
+ * gone: what they left is looked at then. */
 static int wait_for_all(const pid_t *ranks, int count)
 {
     int code = 0;
@@ -133,6 +134,8 @@ static int wait_for_all(const pid_t *ranks, int count)
         if (WIFSIGNALED(status)) {
             for (int i = 0; i < count; i++)
                 kill(ranks[i], SIGKILL);
+            while (wait(NULL) > 0)
+                ;
             raise(WTERMSIG(status));
         }
         if (WEXITSTATUS(status) != 0)

@@ -38,7 +38,7 @@
 #define RANKS        3
 #define GROUP        2 /* of them share a shard */
 #define FILES_MAX    8
-#define TIME_LIMIT_S 100
+#define TIME_LIMIT_S 500
 
 /* In memory that the child which flips shares with the test. */
 struct progress {

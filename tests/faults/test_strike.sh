@@ -74,12 +74,12 @@ one exit:300 64
 grep -q 'no such action' "$scratch/one.err" || fail "a fault that can't be read was not told"
 pass "each action does what it says"
 
-# A parked rank waits until it is let go.
+# A parked rank waits until it is let go; that others wait for it is no hang.
 TRIREME_FAULT="1,3,grad_exchange,1,park"
-train parked 2 "${options[@]}" &
+train parked 2 "${options[@]}" --progress-timeout-floor-ms 120000 &
 run=$!
 name=$scratch/parked.1.3.grad_exchange
-for _ in {1..600}; do [ ! -e "$name" ] || break; sleep 0.05; done
+until [ -e "$name" ]; do kill -0 "$run" 2>/dev/null || fail "no rank was parked: $(cat "$scratch/parked.err")"; sleep 0.05; done
 read -r host pid attempt <"$name"
 [ "$host" = "$(hostname)" ] && [ "$attempt" = 1 ] && kill -0 "$pid" || fail "the parked rank says: $host $pid $attempt"
 kill -0 "$run" || fail "the run ended although a rank is parked"

@@ -10,5 +10,5 @@ trap 'rm -rf "$found"' EXIT
 # The sanitizer's shadow memory wants its place in the address space.
 fixed=()
 if setarch "$(uname -m)" -R true 2>/dev/null; then fixed=(setarch "$(uname -m)" -R); fi
-"${fixed[@]}" "$target" -seed=1 -runs="$runs" -max_total_time="${FUZZ_SECONDS:-10}" -timeout=10 \
+"${fixed[@]}" "$target" -seed=1 -runs="$runs" -max_total_time="${FUZZ_SECONDS:-10}" -timeout=60 \
     -rss_limit_mb=1024 -max_len=4096 -print_final_stats=1 "$@" "$found" "$corpus" 2>&1 | tail -n 40

@@ -61,8 +61,8 @@ SH
 chmod +x "$scratch/on_nodes"
 export SCRATCH=$scratch EMULATED=$emulated
 emulated=$scratch/on_nodes
-TRIREME_FAULT="3,5,forward,1,kill" device_ends memory 4 137 --memory-interval 1
+TRIREME_FAULT="*,*,forward,1,slow:50;3,5,forward,1,kill" device_ends memory 4 137 --memory-interval 1
 TRIREME_ATTEMPT=2 device memory 4 --memory-interval 1
-says memory 'resumed at step [234] from memory'
+says memory 'resumed at step [1-4] from memory'
 same whole memory "killed in step 5 on 4 ranks, resumed from the memory of nodes"
 finish
