@@ -40,7 +40,7 @@ struct agent {
     int64_t dead;     /* proved for attempts up to this one */
     int64_t asked;    /* the attempt that it was asked to begin */
     int64_t begun;    /* the attempt that it admits ranks of */
-    int64_t kill_ns;  /* when it was last asked to end its ranks */
+    int64_t kill_ns;  /* when it was last asked to end its ranks; later by standstills since */
     int64_t beat_ns;  /* receipt of the beat with the reports */
     enum trm_launcher launcher;
     int report_count;

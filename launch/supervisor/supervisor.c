@@ -218,6 +218,12 @@ static void gather_tick(struct trm_supervisor *s, int64_t now_ns)
         trm_supervisor_event(s, TRM_EVENT_TOO_FEW);
 }
 
+/* The gap does not count in what has passed since then. */
+static void skip_time(int64_t *since_ns, int64_t gap_ns, int64_t now_ns)
+{
+    *since_ns = *since_ns + gap_ns < now_ns ? *since_ns + gap_ns : now_ns;
+}
+
 /* While this process was stopped, or its machine was, words of nodes could not be heard. */
 void trm_supervisor_note_standstill(struct trm_supervisor *s, int64_t now_ns)
 {
@@ -230,9 +236,11 @@ void trm_supervisor_note_standstill(struct trm_supervisor *s, int64_t now_ns)
     s->stood_still_ns = gap_ns;
     s->went_on_ns = now_ns;
     for (int i = 0; i < s->nodes.count; i++) {
-        int64_t *heard_ns = &s->agents[i].heard_ns;
-        if (s->agents[i].link)
-            *heard_ns = *heard_ns + gap_ns < now_ns ? *heard_ns + gap_ns : now_ns;
+        struct agent *agent = &s->agents[i];
+        if (!agent->link)
+            continue;
+        skip_time(&agent->heard_ns, gap_ns, now_ns);
+        skip_time(&agent->kill_ns, gap_ns, now_ns);
     }
 }
 

@@ -190,6 +190,31 @@ static void a_supervisor_that_stood_still_blames_no_node(void **state)
     fake_run_destroy(&run);
 }
 
+/* Proofs of death may wait to be read, or have been held up by what held up the supervisor. */
+static void a_supervisor_that_stood_still_gives_nodes_time_to_prove_death(void **state)
+{
+    struct fake_run run;
+
+    (void)state;
+    fake_run_create(&run, 2, 1, BEAT_MS);
+    fake_run_supervise(&run, 2, FAKE_RUN_LAUNCHER, hasty);
+    reach_first_step(&run);
+    run.agents[1].deaf[TRM_MESSAGE_KILL] = true;
+    fake_run_gone(&run, 0, 0, 7);
+    FAKE_RUN_WAIT(&run, run.agents[1].received[TRM_MESSAGE_KILL] == 1);
+    fake_run_stop(&run);
+    pass_time(&run, LEASE_NS * 12 / 10);
+    fake_run_go_on(&run);
+    pass_time(&run, 300000000);
+    run.agents[1].dead = 1; /* the next beat proves it */
+    FAKE_RUN_WAIT(&run, fake_run_launches(&run) == 2);
+    assert_false(fake_run_tells(&run, "it cannot prove that its ranks are dead"));
+    fake_run_step(&run, 8);
+    fake_run_exit(&run, TRM_EXIT_OK);
+    assert_int_equal(fake_run_end(&run), TRM_EXIT_OK);
+    fake_run_destroy(&run);
+}
+
 /* To end the run there would lose what is in memory alone. */
 static void a_file_system_that_takes_no_claim_is_waited_for(void **state)
 {
@@ -248,6 +273,7 @@ int main(void)
         cmocka_unit_test(a_look_at_the_claim_that_took_too_long_prolongs_no_lease),
         cmocka_unit_test(leases_that_ran_out_for_want_of_a_claim_are_no_nodes_fault),
         cmocka_unit_test(a_supervisor_that_stood_still_blames_no_node),
+        cmocka_unit_test(a_supervisor_that_stood_still_gives_nodes_time_to_prove_death),
         cmocka_unit_test(a_file_system_that_takes_no_claim_is_waited_for),
         cmocka_unit_test(a_supervisor_whose_next_attempt_another_one_claimed_gives_way),
     };
