@@ -102,8 +102,8 @@ static void a_signal_that_a_node_tells_needs_no_word_of_mpirun(void **state)
     run.reports[1].signal = SIGSEGV;
     fake_agent_beat(&run.agents[1]);
     fake_run_go_on(&run);
-    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"event\":\"fault\""));
-    assert_true(fake_run_tells(&run, "\"signal\":11"));
+    FAKE_RUN_WAIT(&run, fake_run_tells(&run, "\"signal\":11"));
+    assert_int_equal(fake_run_count(&run, "\"event\":\"fault\""), 1);
     fake_run_destroy(&run);
 }
 
