@@ -255,8 +255,10 @@ enum trm_status trm_agent_place_receive(const struct trm_agent_place *place, int
     if (status == TRM_OK && uid != geteuid())
         status = trm_error_set(err, TRM_ERR_MISMATCH, "a hand-over came from uid %ld", (long)uid);
     ssize_t got = status == TRM_OK ? recv(fd, line, sizeof line, 0) : 0;
-    if (status == TRM_OK && got <= 0)
-        status = trm_error_set(err, TRM_ERR_COMM, "a hand-over came without its line");
+    if (status == TRM_OK && got <= 0) { /* no answer: who is only slow tries again */
+        close(fd);
+        return trm_error_set(err, TRM_ERR_COMM, "a hand-over came without its line");
+    }
     if (status == TRM_OK)
         status = trm_agent_options_parse(line, (size_t)got, options, err);
     explicit_bzero(line, sizeof line);

@@ -1,7 +1,11 @@
 /* An agent whose connection is of no use, or breaks at a bad moment. */
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "collectives/attach.h"
@@ -51,11 +55,29 @@ static void a_begin_that_is_said_again_before_it_is_done_is_answered_once(void *
     node_finish(&node);
 }
 
+/* Its starter was held up between two calls, and tries again when it finds nobody. */
+static void a_hand_over_without_its_line_is_hung_up_on_and_not_refused(void **state)
+{
+    (void)state;
+    struct node node;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char byte;
+    node_start(&node);
+    snprintf(address.sun_path, sizeof address.sun_path, "%.80s/handover.sock", node.directory);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    NODE_WAIT(&node, strstr(node.notes, "a hand-over came without its line"));
+    assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), 0);
+    close(fd);
+    node_finish(&node);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_silent_connection_is_kept_until_a_newer_one_is_open),
         cmocka_unit_test(a_begin_that_is_said_again_before_it_is_done_is_answered_once),
+        cmocka_unit_test(a_hand_over_without_its_line_is_hung_up_on_and_not_refused),
     };
 
     signal(SIGPIPE, SIG_IGN);
