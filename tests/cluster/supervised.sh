@@ -2,10 +2,11 @@
 # events.jsonl must tell. Sourced behind lib.sh.
 
 supervisor_host=head
+hostfile=$scratch/hosts.txt
 
 # write_hostfile NODE...: the nodes of the next supervised run, a slot each.
 write_hostfile() {
-    printf '%s slots=1\n' "$@" >"$scratch/hosts.txt"
+    printf '%s slots=1\n' "$@" >"$hostfile"
 }
 
 # Times as a busy machine needs them: any process may stand still for 5 seconds, and no more than what a
@@ -24,7 +25,7 @@ supervise() {
     local name=$1
     shift
     hosts_exec "$supervisor_host" env TRIREME_TRAINER="${TRAINER:-$TRIREME_BIN/trireme-train}" \
-        "$TRIREME_BIN/trireme" run --hostfile "$scratch/hosts.txt" --rsh "$HOSTS_DIR/rsh" \
+        "$TRIREME_BIN/trireme" run --hostfile "$hostfile" --rsh "$HOSTS_DIR/rsh" \
         --spares "${SPARES:-0}" "$scratch/tiny.yaml" --train-data-path "$scratch/${TOKENS:-text.bin}" \
         --run-dir "$scratch/$name" "$@" >"$scratch/${OUTPUT:-$name}.out" 2>"$scratch/${OUTPUT:-$name}.err" </dev/null
 }
